@@ -1,0 +1,506 @@
+package confab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+)
+
+// ring is a queue that keeps its memory while it is busy and lets go of it when
+// it is empty after a flood.
+type ring[T any] struct {
+	buf     []T
+	head, n int
+}
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.buf) {
+		buf := make([]T, max(8, 2*len(r.buf)))
+		for i := range r.n {
+			buf[i] = r.buf[(r.head+i)%len(r.buf)]
+		}
+		r.buf, r.head = buf, 0
+	}
+	r.buf[(r.head+r.n)%len(r.buf)] = v
+	r.n++
+}
+
+func (r *ring[T]) pop() T {
+	var zero T
+	v := r.buf[r.head]
+	r.buf[r.head] = zero
+	r.head = (r.head + 1) % len(r.buf)
+	if r.n--; r.n == 0 && len(r.buf) > 64 {
+		r.buf, r.head = nil, 0
+	}
+	return v
+}
+
+// last returns the newest entry, or nil.
+func (r *ring[T]) last() *T {
+	if r.n == 0 {
+		return nil
+	}
+	return &r.buf[(r.head+r.n-1)%len(r.buf)]
+}
+
+type inItem struct {
+	el   *Element // nil for a reply, which was routed when it was read
+	size int
+}
+
+// inbox is the queue between the reader and the dispatcher. It numbers the
+// stanzas of a session from 1: read ≥ started ≥ finished ≥ handled. What is
+// finished has passed the handlers of features; it is handled when the user's
+// functions have returned as well.
+type inbox struct {
+	hub        *Hub
+	soft, hard int
+
+	mu                               sync.Mutex
+	q                                ring[inItem]
+	running, closed                  bool
+	bytes                            int // of what is read and not yet handled
+	read, started, finished, handled uint64
+	room                             chan struct{} // closed when bytes fall or a waiter comes
+	idle                             chan struct{} // closed when all that is read is handled
+	fences                           []fenced
+	advanced                         func() // called after handled has grown
+}
+
+type fenced struct {
+	at   uint64
+	done chan error
+}
+
+// push queues a stanza and blocks while the queue is too full.
+func (in *inbox) push(ctx context.Context, el *Element, size int) error {
+	in.mu.Lock()
+	if in.closed {
+		in.mu.Unlock()
+		return ErrClosed
+	}
+	in.read++
+	in.bytes += size
+	in.q.push(inItem{el, size})
+	if !in.running {
+		in.running = true
+		in.hub.workers.Go(in.run)
+	}
+	for in.bytes > in.soft && !in.closed {
+		if in.bytes > in.hard {
+			in.mu.Unlock()
+			return ErrSlow
+		}
+		if in.hub.waiters.waiting() {
+			break // or the reply could never be read
+		}
+		if in.room == nil {
+			in.room = make(chan struct{})
+		}
+		room := in.room
+		in.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		in.mu.Lock()
+	}
+	in.mu.Unlock()
+	return nil
+}
+
+// wake lets a parked reader look again.
+func (in *inbox) wake() {
+	in.mu.Lock()
+	in.wakeLocked()
+	in.mu.Unlock()
+}
+
+func (in *inbox) wakeLocked() {
+	if in.room != nil {
+		close(in.room)
+		in.room = nil
+	}
+}
+
+// run is the dispatcher. It ends when the queue is empty.
+func (in *inbox) run() {
+	for {
+		in.mu.Lock()
+		if in.q.n == 0 || in.closed {
+			in.running = false
+			in.mu.Unlock()
+			return
+		}
+		it := in.q.pop()
+		in.started++
+		in.mu.Unlock()
+		if it.el != nil {
+			in.hub.dispatch(it.el)
+		}
+		in.mu.Lock()
+		in.finished++
+		for len(in.fences) > 0 && in.fences[0].at <= in.finished {
+			in.fences[0].done <- nil
+			in.fences = in.fences[1:]
+		}
+		in.mu.Unlock()
+		in.hub.out.add(outEvent{count: 1, size: it.size})
+	}
+}
+
+// done counts stanzas that the user has dealt with.
+func (in *inbox) done(count, size int) {
+	in.mu.Lock()
+	in.handled += uint64(count)
+	in.bytes -= size
+	if in.bytes <= in.soft {
+		in.wakeLocked()
+	}
+	if in.handled == in.read && in.idle != nil {
+		close(in.idle)
+		in.idle = nil
+	}
+	f := in.advanced
+	in.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// truncate forgets what no handler has seen yet, and returns the number of the
+// last stanza that remains.
+func (in *inbox) truncate() uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for in.q.n > 0 {
+		in.bytes -= in.q.pop().size
+		in.read--
+	}
+	in.wakeLocked()
+	return in.read
+}
+
+func (in *inbox) fence(ctx context.Context) error {
+	in.mu.Lock()
+	if in.closed {
+		in.mu.Unlock()
+		return ErrClosed
+	}
+	if in.finished == in.read {
+		in.mu.Unlock()
+		return nil
+	}
+	f := fenced{in.read, make(chan error, 1)}
+	in.fences = append(in.fences, f)
+	in.mu.Unlock()
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-in.hub.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// drain waits until all that was read is handled.
+func (in *inbox) drain(ctx context.Context) error {
+	in.mu.Lock()
+	if in.handled == in.read || in.closed {
+		in.mu.Unlock()
+		return nil
+	}
+	if in.idle == nil {
+		in.idle = make(chan struct{})
+	}
+	idle := in.idle
+	in.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (in *inbox) close() {
+	in.mu.Lock()
+	in.closed = true
+	in.wakeLocked()
+	if in.idle != nil {
+		close(in.idle)
+		in.idle = nil
+	}
+	in.mu.Unlock()
+}
+
+// outEvent is an event for the user or, if count is not 0, a mark: when it comes
+// to the head, that many stanzas have been handled.
+type outEvent struct {
+	event       any
+	count, size int
+}
+
+// eventQueue is the queue between the dispatcher and the user's functions. Its
+// bound is the inbox's, which counts the bytes of a stanza until it is handled.
+type eventQueue struct {
+	hub             *Hub
+	mu              sync.Mutex
+	q               ring[outEvent]
+	running, closed bool
+}
+
+func (o *eventQueue) add(e outEvent) {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return
+	}
+	if e.event == nil {
+		if !o.running {
+			o.mu.Unlock()
+			o.hub.in.done(e.count, e.size)
+			return
+		}
+		if l := o.q.last(); l != nil && l.event == nil {
+			l.count += e.count
+			l.size += e.size
+			o.mu.Unlock()
+			return
+		}
+	}
+	o.q.push(e)
+	if !o.running {
+		o.running = true
+		o.hub.workers.Go(o.run)
+	}
+	o.mu.Unlock()
+}
+
+func (o *eventQueue) run() {
+	for {
+		o.mu.Lock()
+		if o.q.n == 0 || o.closed {
+			o.running = false
+			o.mu.Unlock()
+			return
+		}
+		e := o.q.pop()
+		o.mu.Unlock()
+		if e.event == nil {
+			o.hub.in.done(e.count, e.size)
+			continue
+		}
+		for _, s := range o.hub.subscribers() {
+			if !s.gone.Load() && s.match(e.event) {
+				o.call(s, e.event)
+			}
+		}
+	}
+}
+
+func (o *eventQueue) call(s *subscriber, event any) {
+	if _, ok := event.(HandlerError); ok {
+		// A panic in here must not make the next one.
+		defer func() {
+			if r := recover(); r != nil {
+				o.hub.cfg.Log.Error("confab: a function for HandlerError panicked", "panic", r)
+			}
+		}()
+	} else {
+		defer o.hub.recover("event function")
+	}
+	s.deliver(o.hub.ctx, event)
+}
+
+func (o *eventQueue) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+}
+
+// dispatch hands one stanza to its handlers.
+func (h *Hub) dispatch(el *Element) {
+	self := h.LocalAddr()
+	switch el.Name.Local {
+	case "message":
+		m, err := h.jids.decodeMessage(el, self)
+		if err != nil {
+			h.bad(el, err)
+			return
+		}
+		m.Received = time.Now()
+		h.message(m)
+	case "presence":
+		p, err := h.jids.decodePresence(el, self)
+		if err != nil {
+			h.bad(el, err)
+			return
+		}
+		p.Received = time.Now()
+		for _, f := range h.handlers.Load().presence {
+			h.runPresence(f, p)
+		}
+		h.Emit(p)
+	case "iq":
+		h.request(el, self)
+	}
+}
+
+func (h *Hub) message(m *Message) {
+	if m.Type == stanza.ErrorMessage {
+		h.cameBack(m)
+		h.runStage(h.fenced, StageError, m)
+		return
+	}
+	for st := StageUnwrap; st < StageError; st++ {
+		if h.runStage(h.fenced, st, m) {
+			return
+		}
+	}
+	h.Emit(m)
+}
+
+// cameBack fails the message that m is the error of, if m comes from where that
+// went.
+func (h *Hub) cameBack(m *Message) {
+	s := h.tracked.get(m.ID)
+	if s == nil {
+		return
+	}
+	self := h.LocalAddr()
+	for _, j := range [...]jid.JID{s.To, s.To.Bare(), s.To.Domain(), self.Bare(), self.Domain()} {
+		if m.From.Equal(j) || m.From.Bare().Equal(j) {
+			s.Fail(*m.Err)
+			h.Emit(SendFailed{ID: s.ID, To: s.To, Err: *m.Err, Sent: s})
+			return
+		}
+	}
+}
+
+func (h *Hub) runPresence(f func(context.Context, *Presence) error, p *Presence) {
+	defer h.recover("presence handler")
+	if err := f(h.fenced, p); err != nil {
+		h.failed("presence handler", err)
+	}
+}
+
+func (h *Hub) bad(el *Element, err error) {
+	h.cfg.Log.Warn("confab: stanza dropped", "err", err)
+	h.Emit(BadStanza{Stanza: el, Err: err})
+}
+
+// request finds the handler of an IQ of type get or set.
+func (h *Hub) request(el *Element, self jid.JID) {
+	q := &IQ{ID: el.Get("id"), Type: stanza.IQType(el.Get("type")), Stanza: el}
+	var err error
+	if q.From, q.To, err = h.jids.addresses(el, self); err != nil {
+		h.bad(el, err)
+		return
+	}
+	if q.ID == "" || q.Type != stanza.GetIQ && q.Type != stanza.SetIQ {
+		h.bad(el, fmt.Errorf("confab: a request with type %q and id %q", q.Type, q.ID))
+		return
+	}
+	hd := h.noIQ
+	if len(el.Children) > 0 {
+		q.Payload = el.Children[0]
+		h.mu.Lock()
+		if f := h.iqs[iqKey{q.Type, q.Payload.Name}]; f != nil {
+			hd = f
+		} else if f := h.iqs[iqKey{typ: q.Type}]; f != nil {
+			hd = f
+		}
+		h.mu.Unlock()
+	}
+	hd.add(q)
+}
+
+// iqHandler runs the handler of one kind of request, on a goroutine that exists
+// while there are some.
+type iqHandler struct {
+	hub     *Hub
+	f       IQFunc
+	mu      sync.Mutex
+	q       ring[*IQ]
+	running bool
+}
+
+// maxRequests is how many requests of a kind may wait. Beyond that they are
+// dropped: an answer would wait as long.
+const maxRequests = 256
+
+func (k *iqHandler) add(q *IQ) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.q.n >= maxRequests {
+		k.hub.bad(q.Stanza, errors.New("confab: too many requests of this kind wait for their answer"))
+		return
+	}
+	k.q.push(q)
+	if !k.running {
+		k.running = true
+		k.hub.workers.Go(k.run)
+	}
+}
+
+func (k *iqHandler) run() {
+	for {
+		k.mu.Lock()
+		if k.q.n == 0 || k.hub.ctx.Err() != nil {
+			k.running = false
+			k.mu.Unlock()
+			return
+		}
+		q := k.q.pop()
+		k.mu.Unlock()
+		if el := k.answer(q); el != nil {
+			if err := k.hub.link.Write(k.hub.ctx, el, nil); err != nil && k.hub.ctx.Err() == nil {
+				k.hub.failed("answer to a request", err)
+			}
+		}
+	}
+}
+
+// errAnswered is for handlers that have sent their answer themselves.
+var errAnswered = errors.New("confab: answered already")
+
+func (k *iqHandler) answer(q *IQ) (el *Element) {
+	var payload any
+	err := error(stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError})
+	func() {
+		defer k.hub.recover("request handler")
+		payload, err = k.f(k.hub.ctx, q)
+	}()
+	var p *Element
+	if err == nil && payload != nil {
+		p, err = ToElement(payload)
+	}
+	if err == nil {
+		res := q.result(p)
+		if _, err = res.AppendXML(nil, NSClient); err == nil {
+			return res
+		}
+	}
+	if errors.Is(err, errAnswered) {
+		return nil
+	}
+	var se stanza.Error
+	if !errors.As(err, &se) {
+		k.hub.failed("request handler", err)
+		se = stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError}
+	}
+	el, err = q.fail(se)
+	if err != nil {
+		k.hub.failed("request handler", err)
+	}
+	return el
+}

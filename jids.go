@@ -1,0 +1,66 @@
+package confab
+
+import (
+	"strings"
+	"sync"
+
+	"mellium.im/xmpp/jid"
+)
+
+// jidCache keeps the JIDs that were parsed last: a hundred thousand messages
+// come from some sixty contacts, and parsing is most of what a short stanza
+// costs. It is bounded, and safe for concurrent use.
+type jidCache struct {
+	mu   sync.Mutex
+	cur  map[string]jid.JID
+	prev map[string]jid.JID
+}
+
+const jidCacheSize = 512
+
+// parse is jid.Parse for addresses that come again and again. The empty string
+// gives the zero JID.
+func (p *jidCache) parse(s string) (jid.JID, error) {
+	if s == "" {
+		return jid.JID{}, nil
+	}
+	p.mu.Lock()
+	j, ok := p.cur[s]
+	if !ok {
+		if j, ok = p.prev[s]; ok {
+			p.put(strings.Clone(s), j)
+		}
+	}
+	p.mu.Unlock()
+	if ok {
+		return j, nil
+	}
+	j, err := jid.Parse(s)
+	if err != nil {
+		return j, err
+	}
+	p.mu.Lock()
+	// The clone lets go of the stanza that s is a part of.
+	p.put(strings.Clone(s), j)
+	p.mu.Unlock()
+	return j, nil
+}
+
+// put adds to the newer half; when that is full the older half is forgotten.
+func (p *jidCache) put(s string, j jid.JID) {
+	if p.cur == nil || len(p.cur) >= jidCacheSize {
+		p.prev, p.cur = p.cur, make(map[string]jid.JID, 8)
+	}
+	p.cur[s] = j
+}
+
+// sameJID reports whether s is the address j, in any spelling of it.
+func sameJID(s string, j jid.JID) bool {
+	if s == "" {
+		return false
+	}
+	p, err := jid.Parse(s)
+	return err == nil && p.Equal(j)
+}
+
+func isZero(j jid.JID) bool { return j.Equal(jid.JID{}) }
