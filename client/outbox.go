@@ -1,0 +1,528 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/confab-im/confab"
+)
+
+// kind is what a stanza in the outbox is, as far as it matters when a stream
+// was lost: messages are sent again, the rest is made anew by those who care.
+type kind uint8
+
+const (
+	kindMessage kind = iota
+	kindPresence
+	kindIQ
+)
+
+// entry is one stanza in a chunk.
+type entry struct {
+	end  int32 // offset in the chunk behind its last byte
+	kind kind
+	sent *confab.Sent
+}
+
+// chunk is a run of stanzas in one buffer. Bytes that are there are never moved
+// or changed, so that they can be written while more are appended.
+type chunk struct {
+	buf     []byte
+	entries []entry
+	written int // entries that were written
+	acked   int // entries that were acknowledged, and are done with
+}
+
+// chunkSize is how full a chunk gets. It starts small: most clients say little.
+const chunkSize = 32 << 10
+
+var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, 1<<10)} }}
+
+func (c *chunk) free() {
+	if cap(c.buf) > 2*chunkSize {
+		return // it held something huge
+	}
+	clear(c.entries)
+	*c = chunk{buf: c.buf[:0], entries: c.entries[:0]}
+	chunks.Put(c)
+}
+
+// from returns the offset of entry i.
+func (c *chunk) from(i int) int32 {
+	if i == 0 {
+		return 0
+	}
+	return c.entries[i-1].end
+}
+
+// errUnresumed ends what cannot be carried over to a new stream.
+var errUnresumed = errors.New("client: the stream could not be resumed")
+
+// outbox holds the stanzas on their way out: first to be written, then, with
+// stream management, to be acknowledged. It outlives links. Senders wait while
+// it is full, so its memory is bounded.
+//
+// Writing is done by a goroutine that exists while there is something to write;
+// what gathers meanwhile goes out in one piece (group commit).
+type outbox struct {
+	max int // bytes
+
+	mu      sync.Mutex
+	chunks  []*chunk
+	bytes   int           // in all chunks, not acknowledged
+	room    chan struct{} // closed when bytes fall
+	empty   chan struct{} // closed when nothing is left
+	control []byte        // <a/>, <r/> and the like: not counted, not kept
+	closed  error
+
+	w        stanzaWriter // the link, or nil while there is none
+	gen      int          // of the link
+	flushing bool
+	ended    chan struct{} // closed when the flusher of this link has ended
+	fail     func(error)   // ends the link, for a failed write
+
+	acks      bool // the server acknowledges: stanzas are kept until it does
+	asked     bool // <r/> is on its way
+	since     time.Time
+	unasked   int    // stanzas written since
+	sentTotal uint32 // stanzas written on this stream, modulo 2^32
+	ackTotal  uint32
+}
+
+// stanzaWriter writes whole stanzas: control first, then those in buf, which
+// ends at each of ends.
+type stanzaWriter interface {
+	writeStanzas(control, buf []byte, from int32, ends []entry, tail []byte) error
+}
+
+// put appends a stanza. It blocks while the outbox is full.
+func (o *outbox) put(ctx context.Context, st confab.Appender, k kind, sent *confab.Sent) (n int, err error) {
+	o.mu.Lock()
+	for o.closed == nil && o.bytes >= o.max {
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		o.mu.Lock()
+	}
+	defer o.mu.Unlock()
+	if o.closed != nil {
+		return 0, o.closed
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	var c *chunk
+	if len(o.chunks) > 0 {
+		c = o.chunks[len(o.chunks)-1]
+	}
+	if c == nil || len(c.buf) > chunkSize-1024 {
+		c = chunks.Get().(*chunk)
+		o.chunks = append(o.chunks, c)
+	}
+	start := len(c.buf)
+	buf, err := st.AppendXML(c.buf, confab.NSClient)
+	if err != nil {
+		if len(c.entries) == 0 {
+			o.chunks = o.chunks[:len(o.chunks)-1]
+		}
+		return 0, err
+	}
+	c.buf = buf
+	c.entries = append(c.entries, entry{int32(len(buf)), k, sent})
+	n = len(buf) - start
+	o.bytes += n
+	o.flush()
+	return n, nil
+}
+
+// say queues something that is no stanza.
+func (o *outbox) say(s string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.w == nil {
+		return
+	}
+	o.control = append(o.control, s...)
+	o.flush()
+}
+
+// ask queues <r/>, unless one is under way.
+func (o *outbox) ask() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.w == nil || !o.acks || o.asked {
+		return
+	}
+	o.asked, o.since = true, time.Now()
+	o.control = append(o.control, smRequest...)
+	o.flush()
+}
+
+// askedAt returns when the <r/> that is under way was sent, or zero.
+func (o *outbox) askedAt() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.asked {
+		return time.Time{}
+	}
+	return o.since
+}
+
+// finish writes what is queued and then last, and takes the link away.
+func (o *outbox) finish(last string) {
+	o.mu.Lock()
+	w := o.w
+	o.w = nil
+	flushing, ended := o.flushing, o.ended
+	o.mu.Unlock()
+	if flushing {
+		<-ended
+	}
+	if w != nil && last != "" {
+		_ = w.writeStanzas([]byte(last), nil, 0, nil, nil)
+	}
+}
+
+// flush starts the flusher if there is a link and none runs.
+func (o *outbox) flush() {
+	if o.w == nil || o.flushing {
+		return
+	}
+	o.flushing = true
+	o.ended = make(chan struct{})
+	go o.run(o.w, o.gen, o.ended)
+}
+
+func (o *outbox) run(w stanzaWriter, gen int, ended chan struct{}) {
+	defer close(ended)
+	for {
+		o.mu.Lock()
+		if o.gen != gen {
+			o.flushing = false
+			o.mu.Unlock()
+			return
+		}
+		c, i := o.nextUnwritten()
+		control := o.control
+		o.control = nil
+		if c == nil && len(control) == 0 {
+			o.flushing = false
+			o.drop(0, true)
+			o.mu.Unlock()
+			return
+		}
+		var buf []byte
+		var ends []entry
+		var from int32
+		if c != nil {
+			from = c.from(i)
+			ends = c.entries[i:len(c.entries):len(c.entries)]
+			buf = c.buf[from:len(c.buf):len(c.buf)]
+		}
+		var tail []byte
+		acks := o.acks
+		if acks {
+			o.sentTotal += uint32(len(ends))
+			o.unasked += len(ends)
+			if !o.asked && o.unasked > 0 {
+				// One request is under way at a time: this adapts to the
+				// round trip by itself.
+				o.asked, o.since, o.unasked = true, time.Now(), 0
+				tail = smRequest
+			}
+		}
+		if c != nil {
+			c.written += len(ends)
+		}
+		o.mu.Unlock()
+
+		err := w.writeStanzas(control, buf, from, ends, tail)
+		if err != nil {
+			o.mu.Lock()
+			o.flushing = false
+			fail := o.fail
+			current := o.gen == gen
+			o.mu.Unlock()
+			if current {
+				fail(err)
+			}
+			return
+		}
+		for k := range ends {
+			if s := ends[k].sent; s != nil {
+				if !acks {
+					s.NoAcks()
+				}
+				s.Advance(confab.Written)
+			}
+		}
+		o.mu.Lock()
+		if !o.acks {
+			o.dropWritten()
+		}
+		o.mu.Unlock()
+	}
+}
+
+// nextUnwritten returns the first chunk with entries that were not written, and
+// the index of the first of those.
+func (o *outbox) nextUnwritten() (*chunk, int) {
+	for _, c := range o.chunks {
+		if c.written < len(c.entries) {
+			return c, c.written
+		}
+	}
+	return nil, 0
+}
+
+// drop removes the first n entries, which are done with, and what chunks are
+// empty then. Idle says that nobody is writing from them.
+func (o *outbox) drop(n int, idle bool) {
+	for len(o.chunks) > 0 {
+		c := o.chunks[0]
+		k := min(n, len(c.entries)-c.acked)
+		o.bytes -= int(c.from(c.acked+k) - c.from(c.acked))
+		c.acked += k
+		n -= k
+		if c.acked < len(c.entries) {
+			break
+		}
+		if len(o.chunks) == 1 && !idle && len(c.buf) <= chunkSize-1024 {
+			break // still being filled
+		}
+		o.chunks[0] = nil
+		if o.chunks = o.chunks[1:]; len(o.chunks) == 0 {
+			o.chunks = nil
+		}
+		if idle {
+			c.free()
+		}
+	}
+	if o.room != nil && o.bytes < o.max {
+		close(o.room)
+		o.room = nil
+	}
+	if o.bytes == 0 && o.empty != nil {
+		close(o.empty)
+		o.empty = nil
+	}
+}
+
+// acknowledged takes the server's h (XEP-0198 §4). It fails if the server
+// acknowledges what was not sent.
+func (o *outbox) acknowledged(h uint32) error {
+	o.mu.Lock()
+	o.asked = false
+	n := h - o.ackTotal // modulo 2^32
+	if n > o.sentTotal-o.ackTotal {
+		o.mu.Unlock()
+		return &ackError{h, o.sentTotal}
+	}
+	acked := o.take(int(n))
+	o.ackTotal = h
+	if o.unasked > 0 && o.w != nil && o.acks {
+		o.asked, o.since, o.unasked = true, time.Now(), 0
+		o.control = append(o.control, smRequest...)
+		o.flush()
+	}
+	o.mu.Unlock()
+	for _, s := range acked {
+		s.Advance(confab.Acked)
+	}
+	return nil
+}
+
+// take drops the first n entries and returns their trackers.
+func (o *outbox) take(n int) []*confab.Sent {
+	var sent []*confab.Sent
+	left := n
+	for _, c := range o.chunks {
+		for i := c.acked; i < len(c.entries) && left > 0; i++ {
+			left--
+			if s := c.entries[i].sent; s != nil {
+				sent = append(sent, s)
+			}
+		}
+		if left == 0 {
+			break
+		}
+	}
+	o.drop(n, !o.flushing)
+	return sent
+}
+
+// attach gives the outbox a new stream. What was not written on an old one
+// follows at once.
+func (o *outbox) attach(w stanzaWriter, acks bool, fail func(error)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.w, o.fail, o.acks = w, fail, acks
+	o.control, o.asked, o.unasked = nil, false, 0
+	o.flush()
+}
+
+// unacked says that the server does not acknowledge after all.
+func (o *outbox) unacked() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.acks = false
+	for _, c := range o.chunks {
+		for i := c.acked; i < c.written; i++ {
+			if s := c.entries[i].sent; s != nil {
+				s.NoAcks()
+			}
+		}
+	}
+	if !o.flushing {
+		o.dropWritten()
+	}
+}
+
+// dropWritten drops all that was written. It is called when nobody is writing.
+func (o *outbox) dropWritten() {
+	n := 0
+	for _, c := range o.chunks {
+		n += c.written - c.acked
+	}
+	o.drop(n, true)
+}
+
+// detach takes the link away; it returns when nothing is being written to it.
+func (o *outbox) detach() {
+	o.mu.Lock()
+	o.w = nil
+	o.gen++
+	o.control = nil
+	flushing, ended := o.flushing, o.ended
+	o.mu.Unlock()
+	if flushing {
+		<-ended
+	}
+}
+
+// resumed carries the outbox over to a link that resumes its stream: h is what
+// the server has, and the rest will be written again.
+func (o *outbox) resumed(h uint32) error {
+	if err := o.acknowledged(h); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rewind()
+	o.sentTotal = h
+	return nil
+}
+
+// rewind makes everything unwritten.
+func (o *outbox) rewind() {
+	for _, c := range o.chunks {
+		c.written = c.acked
+	}
+}
+
+// renew readies the outbox for a new stream. Messages are kept, and sent again
+// if they had been written: their ids tell receivers when one comes twice. What
+// else was written belongs to the lost stream and is dropped, as are requests,
+// whose askers were told. It returns the trackers of messages that may have
+// arrived although nobody acknowledged them, if they are not sent again.
+func (o *outbox) renew() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sentTotal, o.ackTotal, o.asked, o.unasked = 0, 0, false, 0
+	old := o.chunks
+	o.chunks, o.bytes = nil, 0
+	for _, c := range old {
+		for i := c.acked; i < len(c.entries); i++ {
+			e := c.entries[i]
+			if e.kind != kindMessage && (i < c.written || e.kind == kindIQ) {
+				continue
+			}
+			o.keep(c.buf[c.from(i):e.end], e)
+		}
+	}
+	if o.room != nil && o.bytes < o.max {
+		close(o.room)
+		o.room = nil
+	}
+	if o.bytes == 0 && o.empty != nil {
+		close(o.empty)
+		o.empty = nil
+	}
+}
+
+func (o *outbox) keep(b []byte, e entry) {
+	var c *chunk
+	if len(o.chunks) > 0 {
+		c = o.chunks[len(o.chunks)-1]
+	}
+	if c == nil || len(c.buf) > chunkSize-1024 {
+		c = chunks.Get().(*chunk)
+		o.chunks = append(o.chunks, c)
+	}
+	c.buf = append(c.buf, b...)
+	e.end = int32(len(c.buf))
+	c.entries = append(c.entries, e)
+	o.bytes += len(b)
+}
+
+// drain returns when all that was put is written and, with acks, acknowledged.
+func (o *outbox) drain(ctx context.Context) error {
+	o.mu.Lock()
+	if o.bytes == 0 || o.closed != nil {
+		o.mu.Unlock()
+		return nil
+	}
+	if o.empty == nil {
+		o.empty = make(chan struct{})
+	}
+	empty := o.empty
+	o.mu.Unlock()
+	o.ask()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close fails what is left and every put from now on.
+func (o *outbox) close(err error) {
+	o.mu.Lock()
+	o.closed = err
+	left := o.take(1 << 30)
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+	if o.empty != nil {
+		close(o.empty)
+		o.empty = nil
+	}
+	o.mu.Unlock()
+	for _, s := range left {
+		s.Fail(err)
+	}
+}
+
+// streamWriter writes to a connection that carries one stream of bytes.
+type streamWriter struct{ io.Writer }
+
+func (w streamWriter) writeStanzas(control, buf []byte, _ int32, _ []entry, tail []byte) error {
+	if len(control) > 0 || len(tail) > 0 {
+		all := make([]byte, 0, len(control)+len(buf)+len(tail))
+		buf = append(append(append(all, control...), buf...), tail...)
+	}
+	_, err := w.Write(buf)
+	return err
+}

@@ -1,0 +1,6 @@
+//go:build !js
+
+package client
+
+// onlyWebSocket is true where there are no other connections.
+const onlyWebSocket = false

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# What can be said about the code without running it. All of it is looked at
+# even when something fails.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+GO=${GO:-go}
+failed=0
+
+# check NAME COMMAND...: the command fails, or not.
+check() {
+	local name=$1 start=$SECONDS
+	shift
+	if "$@"; then
+		echo "ok    $name ($((SECONDS - start))s)"
+	else
+		echo "FAIL  $name"
+		failed=1
+	fi
+}
+
+formatted() {
+	local list
+	list=$(git ls-files -co --exclude-standard -- '*.go' | xargs -r -d '\n' ls -d 2>/dev/null | xargs -r -d '\n' "$($GO env GOROOT)/bin/gofmt" -l) || return 1
+	[ -z "$list" ] || { echo "not gofmt-ed:"; echo "$list"; return 1; }
+}
+
+# The store needs SQLite, which there is none of in a browser; examples and
+# benchmarks are programs for a terminal.
+wasm() {
+	local packages
+	packages=$($GO list ./... | grep -vE '/(store|examples|bench|internal/ci)(/|$)') || return 1
+	GOOS=js GOARCH=wasm $GO build $packages
+}
+
+# layering PACKAGE ALLOWED: of this module, the package needs only what matches.
+layering() {
+	local module bad deps
+	module=$($GO list -m) || return 1
+	deps=$($GO list -deps "$1") || return 1
+	bad=$(grep "^$module\(/\|$\)" <<<"$deps" | sed "s|^$module|.|" | grep -vE "$2")
+	[ -z "$bad" ] || { echo "$1 must not import:"; echo "$bad"; return 1; }
+}
+
+has_go() { compgen -G "$1/*.go" >/dev/null; }
+
+check gofmt formatted
+check vet $GO vet ./...
+check staticcheck ${STATICCHECK:-staticcheck} ./...
+check "go.mod is tidy" $GO mod tidy -diff
+check windows env GOOS=windows GOARCH=amd64 $GO build ./...
+check darwin env GOOS=darwin GOARCH=arm64 $GO build ./...
+check js/wasm wasm
+check "the contract imports no other package" layering . '^\.(/internal/.*)?$'
+if has_go client; then
+	check "client imports no feature" layering ./client '^\.(/client|(/client)?/internal/.*)?$'
+fi
+exit $failed

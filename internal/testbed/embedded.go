@@ -1,0 +1,4 @@
+package testbed
+
+// startEmbedded starts the server of package confabtest.
+var startEmbedded func() (*Server, error)
