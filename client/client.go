@@ -77,7 +77,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c.wire = newWireLog(c.cfg.Wire)
-	c.out.max = c.cfg.OutboxBytes
+	c.out.max, c.out.wire = c.cfg.OutboxBytes, c.wire
 	bare := c.account.Bare()
 	c.addr.Store(&bare)
 	c.Hub, c.drv = confab.NewHub(clientLink{c}, confab.HubConfig{Log: c.cfg.Log, Timeout: c.cfg.Timeout, QueueBytes: c.cfg.QueueBytes})

@@ -68,7 +68,8 @@ var errUnresumed = errors.New("client: the stream could not be resumed")
 // Writing is done by a goroutine that exists while there is something to write;
 // what gathers meanwhile goes out in one piece (group commit).
 type outbox struct {
-	max int // bytes
+	max  int // bytes
+	wire *wireLog
 
 	mu      sync.Mutex
 	chunks  []*chunk
@@ -189,6 +190,7 @@ func (o *outbox) finish(last string) {
 		<-ended
 	}
 	if w != nil && last != "" {
+		o.wire.text(true, last)
 		_ = w.writeStanzas([]byte(last), nil, 0, nil, nil)
 	}
 }
@@ -246,6 +248,8 @@ func (o *outbox) run(w stanzaWriter, gen int, ended chan struct{}) {
 		}
 		o.mu.Unlock()
 
+		o.wire.text(true, string(control))
+		o.wire.text(true, string(tail))
 		err := w.writeStanzas(control, buf, from, ends, tail)
 		if err != nil {
 			o.mu.Lock()

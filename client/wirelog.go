@@ -28,7 +28,7 @@ func newWireLog(f func(WireEvent)) *wireLog {
 }
 
 func (w *wireLog) text(out bool, xml string) {
-	if w != nil {
+	if w != nil && xml != "" {
 		w.f(WireEvent{time.Now(), out, xml})
 	}
 }

@@ -100,19 +100,16 @@ func chooseSCRAM(o Offer, c Credentials, cs *tls.ConnectionState, keys *Keys) *E
 	return nil
 }
 
-// bind picks a channel binding. A server that announces none but offers -PLUS is
-// an old one: tls-exporter is what it means on TLS 1.3, tls-server-end-point is
-// the safer guess below.
+// bind picks a channel binding from those that the server announces. One that
+// offers -PLUS but announces none cannot be bound to: the likes of ejabberd
+// before 24.02 know only tls-unique, which TLS 1.3 does not have, and refuse all
+// else as a wrong password.
 func bind(announced []string, cs *tls.ConnectionState) (binding, bool) {
 	if cs == nil {
 		return binding{}, false
 	}
-	try := []string{"tls-exporter", "tls-server-end-point"}
-	if announced == nil && cs.Version < tls.VersionTLS13 {
-		slices.Reverse(try)
-	}
-	for _, typ := range try {
-		if announced != nil && !slices.Contains(announced, typ) {
+	for _, typ := range []string{"tls-exporter", "tls-server-end-point"} {
+		if !slices.Contains(announced, typ) {
 			continue
 		}
 		if data, err := bindingData(typ, cs); err == nil {

@@ -1,0 +1,285 @@
+package confabtest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/confab-im/confab"
+)
+
+// A Server is an XMPP server. Its methods may be called from any goroutine.
+type Server struct {
+	cfg      Config
+	seed     [32]byte // of what is made up but has to stay the same
+	started  time.Time
+	certOnce sync.Once
+	cert     *certs
+	wg       sync.WaitGroup // every goroutine
+
+	// One lock for all that follows and for the sessions. It is never held while
+	// bytes are read or written, nor while a user's function runs, but for those
+	// that say so. The locks of queues are taken after it.
+	mu       sync.Mutex
+	closed   bool
+	hosts    map[string]bool // domains with accounts
+	accounts map[addr]*account
+	streams  map[string]*session // by the id of stream management
+	expired  map[string]oldStream
+	conns    map[*Conn]struct{}
+	lastConn int
+	onConn   []func(*Conn)
+	iqs      map[xml.Name]iqEntry
+	domains  map[string]domain
+	hooks    hooks
+	dirty    []*session // have got stanzas since the lock was taken
+	waiters  []chan struct{}
+	stats    Stats
+
+	listeners []net.Listener
+	web       *http.Server
+	addrs     [3]string // TCP, direct TLS, HTTPS
+	rawConns  sync.Map  // of the web server: remote address to net.Conn
+}
+
+// hooks are what features can add to the way of stanzas. They are called with
+// the lock held.
+type hooks struct {
+	// features add to the stream features of a session that is bound or about to
+	// be.
+	features []func(c *Conn, f *confab.Element)
+	// message sees, and may replace, what is about to be delivered to an account
+	// or was sent by it. Nil ends it.
+	message []func(a *account, e *confab.Element, sent bool) *confab.Element
+	// allow reports whether an account takes, or sends, a stanza.
+	allow []func(a *account, other addr, e *confab.Element, out bool) bool
+	// presence sees every broadcast of presence of an account's client.
+	presence []func(ss *session, e *confab.Element)
+	// gone is called when a session has ended.
+	gone []func(ss *session)
+	// serverInfo and accountInfo add features to service discovery.
+	serverInfo, accountInfo []string
+}
+
+// features are the parts of the server beyond the stream, each in a file of its
+// own.
+var features = []func(*Server){
+	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
+}
+
+// NewServer makes a server. It takes connections from [Server.Dial] and
+// [Server.Serve] at once, and from the network after [Server.Start].
+func NewServer(cfg Config) *Server {
+	cfg.Mechanisms = slices.Clone(cfg.Mechanisms)
+	cfg.defaults()
+	s := &Server{
+		cfg: cfg, started: time.Now(),
+		hosts:    map[string]bool{cfg.Domain: true},
+		accounts: map[addr]*account{}, streams: map[string]*session{}, expired: map[string]oldStream{},
+		conns: map[*Conn]struct{}{}, iqs: map[xml.Name]iqEntry{}, domains: map[string]domain{},
+	}
+	if cfg.AnonymousDomain != "" {
+		s.hosts[cfg.AnonymousDomain] = true
+	}
+	_, _ = rand.Read(s.seed[:]) // never fails
+	s.stats.Logins = map[string]int{}
+	for _, f := range features {
+		f(s)
+	}
+	return s
+}
+
+// Domain returns the domain of the accounts.
+func (s *Server) Domain() string { return s.cfg.Domain }
+
+// lock takes the lock.
+func (s *Server) lock() { s.mu.Lock() }
+
+// unlock asks those who got stanzas to acknowledge them, wakes those who wait for
+// something to change, and gives the lock back.
+func (s *Server) unlock() {
+	for _, ss := range s.dirty {
+		ss.dirty = false
+		if ss.sm.on && ss.conn != nil {
+			ss.conn.q.add(item{data: ackRequest, what: element})
+		}
+	}
+	s.dirty = s.dirty[:0]
+	for _, w := range s.waiters {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+	s.mu.Unlock()
+}
+
+// AddAccount makes an account at [Server.Domain], or gives it another password,
+// and returns its address. It panics if user cannot be a user's name.
+func (s *Server) AddAccount(user, password string) string {
+	a, err := parseAddr(user + "@" + s.cfg.Domain)
+	if err != nil || a.local == "" || a.resource != "" {
+		panic(fmt.Sprintf("confabtest: AddAccount: %q cannot be a user's name: %v", user, err))
+	}
+	s.lock()
+	defer s.unlock()
+	if acc := s.accounts[a]; acc != nil {
+		acc.password = password
+	} else {
+		s.newAccount(a, password)
+	}
+	return a.String()
+}
+
+// RemoveAccount removes an account at [Server.Domain], ends its sessions and
+// reports whether there was one.
+func (s *Server) RemoveAccount(user string) bool {
+	a, err := parseAddr(user + "@" + s.cfg.Domain)
+	s.lock()
+	defer s.unlock()
+	acc := s.accounts[a]
+	if err != nil || acc == nil {
+		return false
+	}
+	s.removeAccount(acc)
+	return true
+}
+
+// Accounts returns the addresses of all accounts, sorted.
+func (s *Server) Accounts() []string {
+	s.lock()
+	defer s.unlock()
+	var all []string
+	for a := range s.accounts {
+		all = append(all, a.String())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// OnConn has f called with each new connection before anything is read from it or
+// written to it. It is the place for faults.
+func (s *Server) OnConn(f func(*Conn)) {
+	s.lock()
+	defer s.unlock()
+	s.onConn = append(s.onConn, f)
+}
+
+// Serve takes over a connection, which may be a [net.Pipe], and returns at once.
+// Secure says to treat it as if it was encrypted; otherwise STARTTLS is
+// demanded.
+func (s *Server) Serve(nc net.Conn, secure bool) *Conn {
+	return s.serve(newConn(s, nc, secure))
+}
+
+func (s *Server) serve(c *Conn) *Conn {
+	s.lock()
+	if s.closed {
+		s.unlock()
+		c.q.kill(nil)
+		close(c.done)
+		return c
+	}
+	s.lastConn++
+	c.id = s.lastConn
+	s.conns[c] = struct{}{}
+	s.stats.Connections++
+	hooks := slices.Clone(s.onConn)
+	s.wg.Add(2)
+	s.unlock()
+	for _, f := range hooks {
+		f(c)
+	}
+	go c.q.run()
+	go c.run()
+	return c
+}
+
+// Dial connects to the server in memory; network and address do not matter. It is
+// made for client.Config.Dial: the connection it returns counts as encrypted and
+// authenticated, and it works under testing/synctest.
+func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.lock()
+	closed := s.closed
+	s.unlock()
+	if closed {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("confabtest: the server is closed")}
+	}
+	cl, sv := newPipe()
+	s.Serve(sv, true)
+	leaf := s.certs().server.Leaf
+	return &secureConn{cl, tls.ConnectionState{
+		Version: tls.VersionTLS12, HandshakeComplete: true, NegotiatedProtocol: "xmpp-client",
+		ServerName: s.cfg.Domain, PeerCertificates: []*x509.Certificate{leaf},
+		VerifiedChains: [][]*x509.Certificate{{leaf, s.certs().ca}},
+	}}, nil
+}
+
+// CutAll cuts all connections as if the network was gone, and returns how many
+// there were.
+func (s *Server) CutAll() int {
+	s.lock()
+	defer s.unlock()
+	for c := range s.conns {
+		c.q.cutNow()
+	}
+	return len(s.conns)
+}
+
+// Disconnect ends all streams with a stream error such as "system-shutdown". What
+// was waiting for their sessions is handled as if they had signed off.
+func (s *Server) Disconnect(condition, text string) {
+	s.lock()
+	defer s.unlock()
+	for c := range s.conns {
+		c.endWith(condition, text)
+	}
+}
+
+// Close ends the server and everything it has started, abruptly. Connections can
+// no longer be made.
+func (s *Server) Close() {
+	s.lock()
+	s.closed = true
+	for _, a := range s.accounts {
+		for _, ss := range a.sessions {
+			ss.stopTimer()
+		}
+	}
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	s.listeners = nil
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	domains := s.domains
+	s.domains = map[string]domain{}
+	web := s.web
+	s.unlock()
+	if web != nil {
+		_ = web.Close()
+	}
+	for _, c := range conns {
+		c.q.cutNow()
+	}
+	for _, d := range domains {
+		if q, ok := d.(*component); ok {
+			q.close()
+		}
+	}
+	s.wg.Wait()
+}
