@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -65,7 +66,8 @@ type inbox struct {
 	mu                               sync.Mutex
 	q                                ring[inItem]
 	running, closed                  bool
-	bytes                            int // of what is read and not yet handled
+	held                             bool // the reader has more at hand: see Driver.Hold
+	bytes                            int  // of what is read and not yet handled
 	read, started, finished, handled uint64
 	room                             chan struct{} // closed when bytes fall or a waiter comes
 	idle                             chan struct{} // closed when all that is read is handled
@@ -78,6 +80,10 @@ type fenced struct {
 	done chan error
 }
 
+// maxHeld is how many stanzas or events may gather before those who wait for
+// them are woken. Waking somebody costs as much as handling a stanza.
+const maxHeld = 128
+
 // push queues a stanza and blocks while the queue is too full.
 func (in *inbox) push(ctx context.Context, el *Element, size int) error {
 	in.mu.Lock()
@@ -86,11 +92,20 @@ func (in *inbox) push(ctx context.Context, el *Element, size int) error {
 		return ErrClosed
 	}
 	in.read++
+	if el == nil && !in.running && in.q.n == 0 {
+		// A reply with nothing before it: there is nothing to do but count.
+		in.started++
+		f := in.finish(0)
+		in.mu.Unlock()
+		if f != nil {
+			f()
+		}
+		return nil
+	}
 	in.bytes += size
 	in.q.push(inItem{el, size})
-	if !in.running {
-		in.running = true
-		in.hub.workers.Go(in.run)
+	if !in.held || in.q.n >= maxHeld || in.bytes > in.soft {
+		in.start()
 	}
 	for in.bytes > in.soft && !in.closed {
 		if in.bytes > in.hard {
@@ -116,6 +131,30 @@ func (in *inbox) push(ctx context.Context, el *Element, size int) error {
 	return nil
 }
 
+// start starts the dispatcher, unless it runs.
+func (in *inbox) start() {
+	if !in.running {
+		in.running = true
+		in.hub.workers.Go(in.run)
+	}
+}
+
+// hold says whether the reader has more at hand.
+func (in *inbox) hold(on bool) {
+	in.mu.Lock()
+	in.held = on
+	if !on && in.q.n > 0 && !in.closed {
+		in.start()
+	}
+	behind := in.bytes > in.soft/16
+	in.mu.Unlock()
+	if !on && behind {
+		// The others get the processor before more is read, which keeps the
+		// queue short without waiting for them.
+		runtime.Gosched()
+	}
+}
+
 // wake lets a parked reader look again.
 func (in *inbox) wake() {
 	in.mu.Lock()
@@ -132,13 +171,8 @@ func (in *inbox) wakeLocked() {
 
 // run is the dispatcher. It ends when the queue is empty.
 func (in *inbox) run() {
-	for {
-		in.mu.Lock()
-		if in.q.n == 0 || in.closed {
-			in.running = false
-			in.mu.Unlock()
-			return
-		}
+	in.mu.Lock()
+	for in.q.n > 0 && !in.closed {
 		it := in.q.pop()
 		in.started++
 		in.mu.Unlock()
@@ -146,29 +180,51 @@ func (in *inbox) run() {
 			in.hub.dispatch(it.el)
 		}
 		in.mu.Lock()
-		in.finished++
-		for len(in.fences) > 0 && in.fences[0].at <= in.finished {
-			in.fences[0].done <- nil
-			in.fences = in.fences[1:]
+		if f := in.finish(it.size); f != nil {
+			in.mu.Unlock()
+			f()
+			in.mu.Lock()
 		}
-		in.mu.Unlock()
-		in.hub.out.add(outEvent{count: 1, size: it.size})
+	}
+	in.running = false
+	in.mu.Unlock()
+	if in.hub.out.take() {
+		in.hub.out.run() // this goroutine is free now, and waking another is dear
 	}
 }
 
-// done counts stanzas that the user has dealt with.
-func (in *inbox) done(count, size int) {
-	in.mu.Lock()
+// finish counts a stanza that has passed the handlers of features. It is called
+// with the lock, and returns what is then to be called without it, or nil.
+func (in *inbox) finish(size int) func() {
+	in.finished++
+	for len(in.fences) > 0 && in.fences[0].at <= in.finished {
+		in.fences[0].done <- nil
+		in.fences = in.fences[1:]
+	}
+	if in.hub.out.mark(size) {
+		return nil
+	}
+	return in.handle(1, size)
+}
+
+// handle counts stanzas that the user has dealt with, as finish does.
+func (in *inbox) handle(count, size int) func() {
 	in.handled += uint64(count)
 	in.bytes -= size
-	if in.bytes <= in.soft {
+	if in.bytes <= in.soft/2 { // not at once, or each stanza would wake the reader
 		in.wakeLocked()
 	}
 	if in.handled == in.read && in.idle != nil {
 		close(in.idle)
 		in.idle = nil
 	}
-	f := in.advanced
+	return in.advanced
+}
+
+// done counts stanzas that the user has dealt with.
+func (in *inbox) done(count, size int) {
+	in.mu.Lock()
+	f := in.handle(count, size)
 	in.mu.Unlock()
 	if f != nil {
 		f()
@@ -242,8 +298,8 @@ func (in *inbox) close() {
 	in.mu.Unlock()
 }
 
-// outEvent is an event for the user or, if count is not 0, a mark: when it comes
-// to the head, that many stanzas have been handled.
+// outEvent is an event for the user, or nil, and a mark: when it has been dealt
+// with, so many stanzas have been handled.
 type outEvent struct {
 	event       any
 	count, size int
@@ -258,53 +314,85 @@ type eventQueue struct {
 	running, closed bool
 }
 
-func (o *eventQueue) add(e outEvent) {
+// add queues an event. If it is held, the caller will call kick before it does
+// anything that may block.
+func (o *eventQueue) add(event any, held bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.closed {
-		o.mu.Unlock()
 		return
 	}
-	if e.event == nil {
-		if !o.running {
-			o.mu.Unlock()
-			o.hub.in.done(e.count, e.size)
-			return
-		}
-		if l := o.q.last(); l != nil && l.event == nil {
-			l.count += e.count
-			l.size += e.size
-			o.mu.Unlock()
-			return
-		}
+	o.q.push(outEvent{event: event})
+	if !held || o.q.n >= maxHeld {
+		o.start()
 	}
-	o.q.push(e)
-	if !o.running {
-		o.running = true
-		o.hub.workers.Go(o.run)
+}
+
+// kick sees to it that what was held is handed on.
+func (o *eventQueue) kick() {
+	o.mu.Lock()
+	if o.q.n > 0 && !o.closed {
+		o.start()
 	}
 	o.mu.Unlock()
 }
 
+// take reports whether there are events that nobody handles: then the caller
+// must, by run.
+func (o *eventQueue) take() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.q.n == 0 || o.closed || o.running {
+		return false
+	}
+	o.running = true
+	return true
+}
+
+func (o *eventQueue) start() {
+	if !o.running {
+		o.running = true
+		o.hub.workers.Go(o.run)
+	}
+}
+
+// mark counts a stanza as handled when all events that are queued now have been
+// dealt with. It reports false if there are none: then it is handled already.
+func (o *eventQueue) mark(size int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch l := o.q.last(); {
+	case o.closed:
+	case l != nil:
+		l.count++
+		l.size += size
+	case o.running:
+		o.q.push(outEvent{count: 1, size: size})
+	default:
+		return false
+	}
+	return true
+}
+
 func (o *eventQueue) run() {
-	for {
-		o.mu.Lock()
-		if o.q.n == 0 || o.closed {
-			o.running = false
-			o.mu.Unlock()
-			return
-		}
+	o.mu.Lock()
+	for o.q.n > 0 && !o.closed {
 		e := o.q.pop()
 		o.mu.Unlock()
-		if e.event == nil {
-			o.hub.in.done(e.count, e.size)
-			continue
-		}
-		for _, s := range o.hub.subscribers() {
-			if !s.gone.Load() && s.match(e.event) {
-				o.call(s, e.event)
+		if e.event != nil {
+			for _, s := range o.hub.subscribers() {
+				if !s.gone.Load() && s.match(e.event) {
+					o.call(s, e.event)
+				}
 			}
 		}
+		if e.count > 0 {
+			o.hub.in.done(e.count, e.size)
+		}
+		o.mu.Lock()
 	}
+	o.running = false
+	o.mu.Unlock()
 }
 
 func (o *eventQueue) call(s *subscriber, event any) {
@@ -346,10 +434,13 @@ func (h *Hub) dispatch(el *Element) {
 			return
 		}
 		p.Received = time.Now()
-		for _, f := range h.handlers.Load().presence {
-			h.runPresence(f, p)
+		if fs := h.handlers.Load().presence; len(fs) > 0 {
+			h.out.kick()
+			for _, f := range fs {
+				h.runPresence(f, p)
+			}
 		}
-		h.Emit(p)
+		h.emit(p, true)
 	case "iq":
 		h.request(el, self)
 	}
@@ -358,15 +449,21 @@ func (h *Hub) dispatch(el *Element) {
 func (h *Hub) message(m *Message) {
 	if m.Type == stanza.ErrorMessage {
 		h.cameBack(m)
+		h.out.kick()
 		h.runStage(h.fenced, StageError, m)
 		return
 	}
+	hs := h.handlers.Load()
 	for st := StageUnwrap; st < StageError; st++ {
+		if len(hs.msgs[st]) == 0 {
+			continue
+		}
+		h.out.kick() // a handler may block
 		if h.runStage(h.fenced, st, m) {
 			return
 		}
 	}
-	h.Emit(m)
+	h.emit(m, true)
 }
 
 // cameBack fails the message that m is the error of, if m comes from where that

@@ -67,9 +67,13 @@ func (d *Draft) AppendXML(b []byte, namespace string) ([]byte, error) {
 	if namespace != NSClient {
 		b = append(b, " xmlns='jabber:client'"...)
 	}
-	var err error
+	b, err := appendJID(append(b, " to='"...), d.To)
+	if err != nil {
+		return b, fmt.Errorf("confab: message to: %w", err)
+	}
+	b = append(b, '\'')
 	for _, a := range [...]struct{ name, value string }{
-		{" to='", d.To.String()}, {" type='", string(d.Type)}, {" id='", d.ID}, {" xml:lang='", d.Lang},
+		{" type='", string(d.Type)}, {" id='", d.ID}, {" xml:lang='", d.Lang},
 	} {
 		if a.value == "" {
 			continue

@@ -222,10 +222,13 @@ func (h *Hub) subscribers() []*subscriber {
 }
 
 // Emit implements [Session].
-func (h *Hub) Emit(event any) {
+func (h *Hub) Emit(event any) { h.emit(event, false) }
+
+// emit is Emit. See eventQueue.add for held.
+func (h *Hub) emit(event any, held bool) {
 	for _, s := range h.subscribers() {
 		if s.match(event) {
-			h.out.add(outEvent{event: event})
+			h.out.add(event, held)
 			return
 		}
 	}

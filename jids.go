@@ -64,3 +64,21 @@ func sameJID(s string, j jid.JID) bool {
 }
 
 func isZero(j jid.JID) bool { return j.Equal(jid.JID{}) }
+
+// appendJID appends j, escaped, without making a string of it.
+func appendJID(b []byte, j jid.JID) ([]byte, error) {
+	var err error
+	if l := j.Localpart(); l != "" {
+		if b, err = appendEscaped(b, l); err != nil {
+			return b, err
+		}
+		b = append(b, '@')
+	}
+	if b, err = appendEscaped(b, j.Domainpart()); err != nil {
+		return b, err
+	}
+	if r := j.Resourcepart(); r != "" {
+		return appendEscaped(append(b, '/'), r)
+	}
+	return b, nil
+}

@@ -117,36 +117,48 @@ func (e *Element) wrap(err error) error {
 	return fmt.Errorf("confab: <%s>: %w", e.Name.Local, err)
 }
 
-// escapes has the replacement for each byte that cannot stand for itself, and
-// bad for bytes that XML cannot carry at all.
-var escapes = func() (t [256]string) {
-	for c := range 0x20 {
-		t[c] = "bad"
+// escapes has the replacement for each byte that cannot stand for itself.
+var escapes = [256]string{
+	'\t': "&#9;", '\n': "&#10;", '\r': "&#13;",
+	'&': "&amp;", '<': "&lt;", '>': "&gt;", '\'': "&apos;", '"': "&quot;",
+}
+
+// odd tells the bytes apart that cannot be copied without a look.
+var odd = func() (t [256]uint8) {
+	for c := range t {
+		switch {
+		case c >= utf8.RuneSelf:
+			t[c] = wide
+		case escapes[c] != "":
+			t[c] = escaped
+		case c < 0x20:
+			t[c] = forbidden
+		}
 	}
-	t['\t'], t['\n'], t['\r'] = "&#9;", "&#10;", "&#13;"
-	t['&'], t['<'], t['>'], t['\''], t['"'] = "&amp;", "&lt;", "&gt;", "&apos;", "&quot;"
 	return t
 }()
+
+const (
+	wide = 1 + iota
+	escaped
+	forbidden
+)
 
 // appendEscaped appends s so that a reader gets back exactly s, in an attribute
 // or as text.
 func appendEscaped(b []byte, s string) ([]byte, error) {
 	last, ascii := 0, true
 	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= utf8.RuneSelf {
+		switch odd[s[i]] {
+		case 0:
+		case wide:
 			ascii = false
-			continue
+		case escaped:
+			b = append(append(b, s[last:i]...), escapes[s[i]]...)
+			last = i + 1
+		default:
+			return b, fmt.Errorf("U+%04X at byte %d cannot be sent as XML", s[i], i)
 		}
-		r := escapes[c]
-		if r == "" {
-			continue
-		}
-		if r == "bad" {
-			return b, fmt.Errorf("U+%04X at byte %d cannot be sent as XML", c, i)
-		}
-		b = append(append(b, s[last:i]...), r...)
-		last = i + 1
 	}
 	if !ascii {
 		if !utf8.ValidString(s) {

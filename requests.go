@@ -159,44 +159,44 @@ func (h *Hub) mayAnswer(to jid.JID, from string) bool {
 }
 
 // tracked keeps the newest messages that were sent, to find them again when
-// something is heard of them.
+// something is heard of them: at least the last maxTracked.
 type tracked struct {
-	mu   sync.Mutex
-	m    map[string]*Sent
-	ids  []string
-	next int
+	mu       sync.Mutex
+	cur, old map[string]*Sent // when cur is full, it becomes old
 }
 
-const maxTracked = 2048
+const maxTracked = 1024
 
 func (t *tracked) add(s *Sent) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.m == nil {
-		t.m = map[string]*Sent{}
+	if len(t.cur) >= maxTracked {
+		clear(t.old)
+		t.cur, t.old = t.old, t.cur
 	}
-	if len(t.ids) < maxTracked {
-		t.ids = append(t.ids, s.ID)
-	} else {
-		delete(t.m, t.ids[t.next])
-		t.ids[t.next] = s.ID
-		t.next = (t.next + 1) % maxTracked
+	if t.cur == nil {
+		t.cur = map[string]*Sent{}
 	}
-	t.m[s.ID] = s
+	t.cur[s.ID] = s
 }
 
 func (t *tracked) remove(s *Sent) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.m[s.ID] == s {
-		delete(t.m, s.ID)
+	for _, m := range [...]map[string]*Sent{t.cur, t.old} {
+		if m[s.ID] == s {
+			delete(m, s.ID)
+		}
 	}
 }
 
 func (t *tracked) get(id string) *Sent {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.m[id]
+	if s := t.cur[id]; s != nil {
+		return s
+	}
+	return t.old[id]
 }
 
 // A Driver is the engine's side of a [Hub]: what the owner of the connection
@@ -224,6 +224,12 @@ func (d *Driver) Deliver(ctx context.Context, el *Element, size int) error {
 	}
 	return d.hub.in.push(ctx, el, size)
 }
+
+// Hold says that the reader has more at hand, and will deliver it without waiting
+// for anything: until Hold(false), which must come before it waits, what is
+// delivered may stay in the queue, so that the dispatcher is woken once for many
+// stanzas. Calling it is a matter of speed only.
+func (d *Driver) Hold(on bool) { d.hub.in.hold(on) }
 
 // Counts returns how many stanzas were read since the beginning, how many of
 // those were begun by a handler, and how many are handled: passed by all

@@ -145,6 +145,6 @@ func (a *answers) last(_ context.Context, q *confab.IQ) (any, error) {
 	if !q.From.Bare().Equal(a.c.LocalAddr().Bare()) {
 		return nil, stanza.Error{Type: stanza.Auth, Condition: stanza.Forbidden}
 	}
-	idle := int64(time.Since(time.Unix(0, a.c.stats.lastOut.Load())) / time.Second)
+	idle := int64(time.Since(time.Unix(0, a.c.out.lastOut.Load())) / time.Second)
 	return confab.El(nsLast, "query").Set("seconds", strconv.FormatInt(max(idle, 0), 10)), nil
 }

@@ -466,6 +466,7 @@ func (c *Client) up(ctx context.Context, s *session) {
 
 // read is the reader: it takes what comes until the link ends.
 func (c *Client) read(ctx context.Context, s *session) error {
+	defer gather(s.t, c.drv)()
 	for {
 		el, size, err := s.t.next()
 		if err != nil {

@@ -220,6 +220,8 @@ func (c *Config) tlsConfig(name string, direct bool) *tls.Config {
 	t.ServerName = name
 	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
 	t.NextProtos = nil
+	// One write is one record; see maxRecord.
+	t.DynamicRecordSizingDisabled = true
 	if direct {
 		t.NextProtos = []string{discover.ALPN}
 	}

@@ -23,8 +23,12 @@ import (
 type cutter struct {
 	mu   sync.Mutex
 	next func(n int) int // bytes that connection n may carry; 0 for all
-	n    int
-	cuts atomic.Int64
+	// reads counts only what is read. A write that is cut in the middle of a
+	// burst is thrown away by real servers as a whole, so that with short links
+	// nothing would ever get across.
+	reads bool
+	n     int
+	cuts  atomic.Int64
 }
 
 func (c *cutter) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -57,8 +61,10 @@ var errCut = errors.New("cut by the test")
 func (c *cutConn) cut() {
 	c.once.Do(func() {
 		c.c.cuts.Add(1)
-		if t, ok := c.Conn.(*net.TCPConn); ok {
-			_ = t.SetLinger(0) // a reset, as when a network goes away
+		// Every other time as a reset, which also throws away what the server
+		// has not yet read.
+		if t, ok := c.Conn.(*net.TCPConn); ok && c.c.cuts.Load()%2 == 0 {
+			_ = t.SetLinger(0)
 		}
 		_ = c.Conn.Close()
 	})
@@ -76,6 +82,9 @@ func (c *cutConn) Read(b []byte) (int, error) {
 }
 
 func (c *cutConn) Write(b []byte) (int, error) {
+	if c.c.reads {
+		return c.Conn.Write(b)
+	}
 	left := c.left.Load()
 	if int64(len(b)) <= left {
 		n, err := c.Conn.Write(b)
@@ -96,11 +105,28 @@ type transcript struct {
 	mu   sync.Mutex
 	got  []string
 	want int
-	full chan struct{}
+	more chan struct{} // closed when one more came
 }
 
 func newTranscript(want int) *transcript {
-	return &transcript{want: want, full: make(chan struct{})}
+	return &transcript{want: want, more: make(chan struct{})}
+}
+
+// await returns when n messages came, or false when ctx has ended.
+func (tr *transcript) await(ctx context.Context, n int) bool {
+	for {
+		tr.mu.Lock()
+		got, more := len(tr.got), tr.more
+		tr.mu.Unlock()
+		if got >= n {
+			return true
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 func (tr *transcript) listen(from jid.JID) func(*client.Client) {
@@ -112,9 +138,8 @@ func (tr *transcript) listen(from jid.JID) func(*client.Client) {
 			tr.mu.Lock()
 			defer tr.mu.Unlock()
 			tr.got = append(tr.got, m.Body)
-			if len(tr.got) == tr.want {
-				close(tr.full)
-			}
+			close(tr.more)
+			tr.more = make(chan struct{})
 		})
 	}
 }
@@ -147,10 +172,10 @@ func TestCut(t *testing.T) {
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		var mu sync.Mutex
-		cut := &cutter{next: func(int) int {
+		cut := &cutter{reads: s.Name != testbed.Embedded, next: func(int) int {
 			mu.Lock()
 			defer mu.Unlock()
-			return 3000 + rnd.IntN(12000)
+			return 4000 + rnd.IntN(16000)
 		}}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
@@ -169,27 +194,29 @@ func TestCut(t *testing.T) {
 		}
 		a := up(t, ca, toAlice.listen(bob), noLoss)
 		b := up(t, cb, toBob.listen(alice), noLoss)
-		send := func(c *running, to jid.JID) {
+		// At most a window of messages is under way, counted from end to end.
+		// Prosody 13.0 goes on parsing in the middle of a stanza that was cut when
+		// a stream is resumed, and then ends it for good; what it reads in one
+		// piece stays whole. And it gives up a stream when 500 stanzas wait.
+		const window = 10
+		send := func(c *running, to jid.JID, tr *transcript) {
 			for i := range each {
+				if !tr.await(ctx, i-window) {
+					return
+				}
 				if _, err := c.SendMessage(ctx, confab.Draft{To: to, Body: fmt.Sprint("m", i)}); err != nil {
 					t.Errorf("send: %v", err)
 					return
-				}
-				if i%10 == 9 { // let the links be cut at many places
-					time.Sleep(time.Millisecond)
 				}
 			}
 		}
 		toA, toB := a.LocalAddr(), b.LocalAddr()
 		var wg sync.WaitGroup
-		wg.Go(func() { send(a, toB) })
-		wg.Go(func() { send(b, toA) })
+		wg.Go(func() { send(a, toB, toBob) })
+		wg.Go(func() { send(b, toA, toAlice) })
 		wg.Wait()
 		for _, tr := range []*transcript{toAlice, toBob} {
-			select {
-			case <-tr.full:
-			case <-ctx.Done():
-			}
+			tr.await(ctx, each)
 		}
 		// What came twice would come now.
 		for _, c := range []*running{a, b} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -65,8 +66,9 @@ var errUnresumed = errors.New("client: the stream could not be resumed")
 // stream management, to be acknowledged. It outlives links. Senders wait while
 // it is full, so its memory is bounded.
 //
-// Writing is done by a goroutine that exists while there is something to write;
-// what gathers meanwhile goes out in one piece (group commit).
+// Writing is done by a goroutine that exists while there is something to write,
+// and a moment longer; what gathers meanwhile goes out in one piece (group
+// commit).
 type outbox struct {
 	max  int // bytes
 	wire *wireLog
@@ -79,11 +81,15 @@ type outbox struct {
 	control []byte        // <a/>, <r/> and the like: not counted, not kept
 	closed  error
 
-	w        stanzaWriter // the link, or nil while there is none
-	gen      int          // of the link
-	flushing bool
+	w        stanzaWriter  // the link, or nil while there is none
+	gen      int           // of the link
+	flushing bool          // the flusher is at work
+	parked   bool          // the flusher waits for work
+	wake     chan struct{} // gets one value to unpark it
 	ended    chan struct{} // closed when the flusher of this link has ended
+	writing  *chunk        // what the flusher writes from
 	fail     func(error)   // ends the link, for a failed write
+	lastOut  atomic.Int64  // when stanzas were written last
 
 	acks      bool // the server acknowledges: stanzas are kept until it does
 	asked     bool // <r/> is on its way
@@ -184,53 +190,99 @@ func (o *outbox) finish(last string) {
 	o.mu.Lock()
 	w := o.w
 	o.w = nil
-	flushing, ended := o.flushing, o.ended
-	o.mu.Unlock()
-	if flushing {
-		<-ended
-	}
+	o.retire()
 	if w != nil && last != "" {
 		o.wire.text(true, last)
 		_ = w.writeStanzas([]byte(last), nil, 0, nil, nil)
 	}
 }
 
-// flush starts the flusher if there is a link and none runs.
-func (o *outbox) flush() {
-	if o.w == nil || o.flushing {
-		return
+// retire unlocks and returns when the flusher has ended, which the caller has
+// given a reason for.
+func (o *outbox) retire() {
+	there, ended := o.flushing || o.parked, o.ended
+	o.unpark()
+	o.mu.Unlock()
+	if there {
+		<-ended
 	}
-	o.flushing = true
-	o.ended = make(chan struct{})
-	go o.run(o.w, o.gen, o.ended)
 }
 
-func (o *outbox) run(w stanzaWriter, gen int, ended chan struct{}) {
+// unpark makes a flusher that waits look again.
+func (o *outbox) unpark() {
+	if o.parked {
+		o.parked = false
+		o.wake <- struct{}{}
+	}
+}
+
+// linger is how long a flusher waits for more to do: a goroutine that is there
+// takes a tenth off a quick exchange of stanzas, but it takes memory, too.
+const linger = 20 * time.Millisecond
+
+// flush sees to it that what is queued is written, if there is a link.
+func (o *outbox) flush() {
+	switch {
+	case o.w == nil || o.flushing:
+		return
+	case o.parked:
+		o.unpark()
+	default:
+		o.wake, o.ended = make(chan struct{}, 1), make(chan struct{})
+		go o.run(o.w, o.gen, o.wake, o.ended)
+	}
+	o.flushing = true
+}
+
+// run is the flusher.
+func (o *outbox) run(w stanzaWriter, gen int, wake <-chan struct{}, ended chan<- struct{}) {
 	defer close(ended)
+	rest := time.NewTimer(linger)
+	defer rest.Stop()
+	for o.write(w, gen) {
+		rest.Reset(linger)
+		select {
+		case <-wake:
+		case <-rest.C:
+			o.mu.Lock()
+			if o.parked {
+				o.parked = false
+				o.mu.Unlock()
+				return
+			}
+			o.mu.Unlock()
+			<-wake
+		}
+	}
+}
+
+// write writes until there is nothing left, and reports whether to wait for
+// more: the flusher is parked then.
+func (o *outbox) write(w stanzaWriter, gen int) bool {
 	for {
 		o.mu.Lock()
-		if o.gen != gen {
-			o.flushing = false
-			o.mu.Unlock()
-			return
-		}
 		c, i := o.nextUnwritten()
 		control := o.control
 		o.control = nil
-		if c == nil && len(control) == 0 {
+		if o.gen != gen || c == nil && len(control) == 0 {
 			o.flushing = false
-			o.drop(0, true)
+			o.parked = o.gen == gen && o.w != nil
+			again := o.parked
+			o.drop(0)
 			o.mu.Unlock()
-			return
+			return again
 		}
 		var buf []byte
 		var ends []entry
 		var from int32
 		if c != nil {
 			from = c.from(i)
-			ends = c.entries[i:len(c.entries):len(c.entries)]
-			buf = c.buf[from:len(c.buf):len(c.buf)]
+			last := len(c.entries)
+			ends = c.entries[i:last:last]
+			buf = c.buf[from:c.from(last):c.from(last)]
+			c.written += len(ends)
 		}
+		o.writing = c
 		var tail []byte
 		acks := o.acks
 		if acks {
@@ -243,16 +295,27 @@ func (o *outbox) run(w stanzaWriter, gen int, ended chan struct{}) {
 				tail = smRequest
 			}
 		}
-		if c != nil {
-			c.written += len(ends)
-		}
 		o.mu.Unlock()
 
-		o.wire.text(true, string(control))
-		o.wire.text(true, string(tail))
+		if o.wire != nil {
+			o.wire.text(true, string(control))
+			o.wire.text(true, string(tail))
+		}
 		err := w.writeStanzas(control, buf, from, ends, tail)
+		if err == nil && len(ends) > 0 {
+			o.lastOut.Store(time.Now().UnixNano())
+			for k := range ends {
+				if s := ends[k].sent; s != nil {
+					if !acks {
+						s.NoAcks()
+					}
+					s.Advance(confab.Written)
+				}
+			}
+		}
+		o.mu.Lock()
+		o.writing = nil
 		if err != nil {
-			o.mu.Lock()
 			o.flushing = false
 			fail := o.fail
 			current := o.gen == gen
@@ -260,17 +323,8 @@ func (o *outbox) run(w stanzaWriter, gen int, ended chan struct{}) {
 			if current {
 				fail(err)
 			}
-			return
+			return false
 		}
-		for k := range ends {
-			if s := ends[k].sent; s != nil {
-				if !acks {
-					s.NoAcks()
-				}
-				s.Advance(confab.Written)
-			}
-		}
-		o.mu.Lock()
 		if !o.acks {
 			o.dropWritten()
 		}
@@ -290,8 +344,8 @@ func (o *outbox) nextUnwritten() (*chunk, int) {
 }
 
 // drop removes the first n entries, which are done with, and what chunks are
-// empty then. Idle says that nobody is writing from them.
-func (o *outbox) drop(n int, idle bool) {
+// empty then.
+func (o *outbox) drop(n int) {
 	for len(o.chunks) > 0 {
 		c := o.chunks[0]
 		k := min(n, len(c.entries)-c.acked)
@@ -301,14 +355,14 @@ func (o *outbox) drop(n int, idle bool) {
 		if c.acked < len(c.entries) {
 			break
 		}
-		if len(o.chunks) == 1 && !idle && len(c.buf) <= chunkSize-1024 {
+		if c == o.writing && len(c.buf) <= chunkSize-1024 {
 			break // still being filled
 		}
 		o.chunks[0] = nil
 		if o.chunks = o.chunks[1:]; len(o.chunks) == 0 {
 			o.chunks = nil
 		}
-		if idle {
+		if c != o.writing {
 			c.free()
 		}
 	}
@@ -348,7 +402,7 @@ func (o *outbox) acknowledged(h uint32) error {
 
 // take drops the first n entries and returns their trackers.
 func (o *outbox) take(n int) []*confab.Sent {
-	var sent []*confab.Sent
+	sent := make([]*confab.Sent, 0, min(n, 64))
 	left := n
 	for _, c := range o.chunks {
 		for i := c.acked; i < len(c.entries) && left > 0; i++ {
@@ -361,7 +415,7 @@ func (o *outbox) take(n int) []*confab.Sent {
 			break
 		}
 	}
-	o.drop(n, !o.flushing)
+	o.drop(n)
 	return sent
 }
 
@@ -398,7 +452,7 @@ func (o *outbox) dropWritten() {
 	for _, c := range o.chunks {
 		n += c.written - c.acked
 	}
-	o.drop(n, true)
+	o.drop(n)
 }
 
 // detach takes the link away; it returns when nothing is being written to it.
@@ -407,11 +461,7 @@ func (o *outbox) detach() {
 	o.w = nil
 	o.gen++
 	o.control = nil
-	flushing, ended := o.flushing, o.ended
-	o.mu.Unlock()
-	if flushing {
-		<-ended
-	}
+	o.retire()
 }
 
 // resumed carries the outbox over to a link that resumes its stream: h is what
@@ -522,10 +572,20 @@ func (o *outbox) close(err error) {
 // streamWriter writes to a connection that carries one stream of bytes.
 type streamWriter struct{ io.Writer }
 
+// joints are for what is put together to be written in one piece.
+var joints = sync.Pool{New: func() any { return new([]byte) }}
+
 func (w streamWriter) writeStanzas(control, buf []byte, _ int32, _ []entry, tail []byte) error {
 	if len(control) > 0 || len(tail) > 0 {
-		all := make([]byte, 0, len(control)+len(buf)+len(tail))
-		buf = append(append(append(all, control...), buf...), tail...)
+		j := joints.Get().(*[]byte)
+		defer joints.Put(j)
+		buf = append(append(append((*j)[:0], control...), buf...), tail...)
+		if cap(buf) <= 2*chunkSize {
+			*j = buf
+		}
+	}
+	if len(buf) == 0 {
+		return nil
 	}
 	_, err := w.Write(buf)
 	return err

@@ -1,9 +1,6 @@
 package client
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // Stats is a snapshot of what a Client has done and holds.
 type Stats struct {
@@ -26,8 +23,8 @@ type Stats struct {
 }
 
 type counters struct {
-	stanzasIn, stanzasOut, bytesIn, bytesOut, lastOut atomic.Int64
-	links, resumptions                                atomic.Int64
+	stanzasIn, stanzasOut, bytesIn, bytesOut atomic.Int64
+	links, resumptions                       atomic.Int64
 }
 
 func (s *counters) in(n int) {
@@ -38,7 +35,6 @@ func (s *counters) in(n int) {
 func (s *counters) out(n int) {
 	s.stanzasOut.Add(1)
 	s.bytesOut.Add(int64(n))
-	s.lastOut.Store(time.Now().UnixNano())
 }
 
 // Stats returns a snapshot.

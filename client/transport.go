@@ -64,6 +64,7 @@ type tcp struct {
 	limits stream.Limits
 	begun  bool
 	wire   *wireLog
+	hold   func(bool) // told whether there is more to take without waiting
 }
 
 func newTCP(conn net.Conn, limits stream.Limits, wire *wireLog) *tcp {
@@ -75,11 +76,54 @@ func newTCP(conn net.Conn, limits stream.Limits, wire *wireLog) *tcp {
 
 // Read notes when bytes come: any byte is a sign of life.
 func (t *tcp) Read(b []byte) (int, error) {
+	if t.hold != nil {
+		t.hold(false)
+	}
 	n, err := t.conn.Read(b)
 	if n > 0 {
 		t.read.Store(time.Now().UnixNano())
+		if t.hold != nil && err == nil {
+			t.hold(true)
+		}
 	}
 	return n, err
+}
+
+// gather makes stanzas that come in one piece pass to the dispatcher in one
+// piece. The reader calls it, and what it returns when it ends.
+func gather(t transport, drv *confab.Driver) (end func()) {
+	if t, ok := t.(*tcp); ok {
+		t.hold = drv.Hold
+	}
+	return func() { drv.Hold(false) }
+}
+
+// maxRecord bounds what is encrypted in one piece. A server that reads no more
+// than that at a time gets whole stanzas or nothing, wherever the link is cut.
+// Prosody up to 13.0 needs it: it reads 4096 bytes at a time, and when a stream
+// is resumed it goes on parsing in the middle of a stanza that was cut.
+const maxRecord = 4096
+
+// writeStanzas implements stanzaWriter.
+func (t *tcp) writeStanzas(control, buf []byte, from int32, ends []entry, tail []byte) error {
+	if _, ok := t.conn.(*tls.Conn); !ok || len(control)+len(buf)+len(tail) <= maxRecord {
+		return t.streamWriter.writeStanzas(control, buf, from, ends, tail)
+	}
+	if err := t.streamWriter.writeStanzas(control, nil, 0, nil, nil); err != nil {
+		return err
+	}
+	var start int32
+	for i, e := range ends {
+		end := e.end - from
+		if i+1 < len(ends) && ends[i+1].end-from-start <= maxRecord {
+			continue
+		}
+		if _, err := t.conn.Write(buf[start:end]); err != nil {
+			return err
+		}
+		start = end
+	}
+	return t.streamWriter.writeStanzas(tail, nil, 0, nil, nil)
 }
 
 func (t *tcp) lastRead() time.Time { return time.Unix(0, t.read.Load()) }
@@ -152,11 +196,10 @@ func connState(conn net.Conn) *tls.ConnectionState {
 	return &s
 }
 
-// secure wraps the connection in TLS. Bytes that came in clear before it are an
-// attempt to slip commands in (CVE-2011-0411).
+// secure wraps the connection in TLS.
 func (t *tcp) secure(ctx context.Context, cfg *tls.Config) (*tcp, error) {
-	if n := t.r.Buffered(); n > 0 {
-		return nil, fmt.Errorf("%d bytes came in clear after encryption was agreed", n)
+	if t.r.Buffered() > 0 {
+		return nil, errClear
 	}
 	c := tls.Client(t.conn, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
@@ -184,7 +227,7 @@ func (c *Client) prepareTCP(ctx context.Context, conn net.Conn, direct bool) (tr
 	if direct {
 		tc := tls.Client(conn, c.cfg.tlsConfig(name, true))
 		if err := tc.HandshakeContext(ctx); err != nil {
-			return nil, c.encryptionError(err)
+			return nil, c.handshakeError(err)
 		}
 		return newTCP(tc, c.limits(), c.wire), nil
 	}
@@ -212,7 +255,7 @@ func (c *Client) prepareTCP(ctx context.Context, conn net.Conn, direct bool) (tr
 	}
 	st, err := t.secure(ctx, c.cfg.tlsConfig(name, false))
 	if err != nil {
-		return nil, c.encryptionError(err)
+		return nil, c.handshakeError(err)
 	}
 	return st, nil
 }
@@ -220,6 +263,28 @@ func (c *Client) prepareTCP(ctx context.Context, conn net.Conn, direct bool) (tr
 func (c *Client) encryptionError(err error) error {
 	return &EncryptionError{Domain: c.account.Domainpart(), Err: err}
 }
+
+// handshakeError tells a handshake that the two sides could not agree on, or
+// that we must not trust, from a link that broke in the middle of it.
+func (c *Client) handshakeError(err error) error {
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	var broken net.Error
+	if isVerification(err) || errors.Is(err, errClear) || errors.As(err, &alert) || errors.As(err, &record) {
+		return c.encryptionError(err)
+	}
+	if errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("client: TLS handshake: %w", err)
+	}
+	if strings.HasPrefix(err.Error(), "tls: ") {
+		return c.encryptionError(err)
+	}
+	return fmt.Errorf("client: TLS handshake: %w", err)
+}
+
+// errClear: an attempt to slip commands into an encrypted stream
+// (CVE-2011-0411).
+var errClear = errors.New("bytes came in clear after encryption was agreed")
 
 // nextFeatures reads the features that follow a stream header.
 func nextFeatures(t transport) (*confab.Element, error) {

@@ -137,28 +137,9 @@ type connReader Conn
 func (c *Conn) run() {
 	defer c.srv.wg.Done()
 	defer close(c.done)
-	stop := make(chan struct{})
-	c.srv.wg.Go(func() { // a dead queue opens the gate
-		c.q.mu.Lock()
-		for !c.q.dead {
-			select {
-			case <-stop:
-				c.q.mu.Unlock()
-				return
-			default:
-			}
-			c.q.cond.Wait()
-		}
-		c.q.mu.Unlock()
-		c.gate.close()
-	})
 	err := c.serve()
 	c.leave(errors.Is(err, stream.ErrEnd))
 	c.drain(err)
-	close(stop)
-	c.q.mu.Lock()
-	c.q.cond.Broadcast()
-	c.q.mu.Unlock()
 }
 
 // drain lets the last words be written and ends the connection.
@@ -170,7 +151,7 @@ func (c *Conn) drain(err error) {
 		c.q.cutNow()
 		return
 	}
-	if !errors.Is(err, errCut) && isSocket(c.raw) {
+	if !errors.Is(err, errCut) && c.ws == nil && isSocket(c.raw) {
 		// Closing a socket with unread bytes would have the last words lost.
 		_ = c.raw.SetReadDeadline(time.Now().Add(time.Second))
 		_, _ = io.Copy(io.Discard, c.raw)
@@ -253,9 +234,6 @@ func (c *Conn) serve() error {
 			c.log(false, e)
 			if err := c.handle(e); err != nil {
 				return err
-			}
-			if c.q.isDead() {
-				return errCut
 			}
 		}
 		if c.reader != nil {

@@ -22,9 +22,15 @@ import (
 const webSocketPath = "/ws"
 
 // Start has the server take connections from the network, on ports of 127.0.0.1
-// that the system chooses.
+// that the system chooses, or after [Server.Stop] on those that it had.
 func (s *Server) Start() error {
-	return s.StartOn("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0")
+	a := [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
+	s.lock()
+	if s.addrs != [3]string{} {
+		a = s.addrs
+	}
+	s.unlock()
+	return s.StartOn(a[0], a[1], a[2])
 }
 
 // StartOn is Start with given addresses: for STARTTLS, for direct TLS and for
@@ -48,6 +54,15 @@ func (s *Server) StartOn(addr, direct, https string) error {
 	s.certs() // not with the lock held
 	s.lock()
 	defer s.unlock()
+	if s.closed {
+		for _, l := range ls {
+			if l != nil {
+				_ = l.Close()
+			}
+		}
+		return net.ErrClosed
+	}
+	s.halted = false
 	for i, l := range ls {
 		if l == nil {
 			continue
@@ -149,6 +164,7 @@ func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 	c.ws = &wsConn{c: c, conn: conn, ctx: ctx, cancel: cancel, limits: stream.Limits{MaxBytes: s.cfg.MaxStanza}}
 	s.serve(c)
 	<-c.done
+	<-c.q.done
 	cancel()
 	_ = conn.CloseNow()
 }

@@ -27,6 +27,7 @@ type queue struct {
 	max  int
 	mu   sync.Mutex
 	cond sync.Cond // the state has changed
+	done chan struct{}
 
 	items    []item
 	size     int   // bytes in items
@@ -46,7 +47,7 @@ type queue struct {
 }
 
 func newQueue(c *Conn, maxBytes int) *queue {
-	q := &queue{c: c, max: maxBytes, cutAt: -1}
+	q := &queue{c: c, max: maxBytes, cutAt: -1, done: make(chan struct{})}
 	q.cond.L = &q.mu
 	return q
 }
@@ -116,6 +117,7 @@ func (q *queue) kill(err error) {
 	q.items, q.size = nil, 0
 	q.cond.Broadcast()
 	q.mu.Unlock()
+	q.c.gate.close()
 	if m, ok := q.c.raw.(*memConn); ok && err != nil {
 		m.reset()
 		return
@@ -133,15 +135,21 @@ func (q *queue) flush() bool {
 	return !q.dead
 }
 
-func (q *queue) isDead() bool {
+// broken ends the queue since nothing can be written any more. What the client
+// has sent before the connection broke is still read.
+func (q *queue) broken() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.dead
+	q.dead = true
+	q.items, q.size = nil, 0
+	q.cond.Broadcast()
+	q.mu.Unlock()
+	_ = q.c.raw.SetReadDeadline(time.Now().Add(5 * time.Second))
 }
 
 // run writes until the connection has ended.
 func (q *queue) run() {
 	defer q.c.srv.wg.Done()
+	defer close(q.done)
 	for {
 		batch, cut, ok := q.next()
 		if !ok {
@@ -155,8 +163,12 @@ func (q *queue) run() {
 		}
 		q.cond.Broadcast()
 		q.mu.Unlock()
-		if err != nil || cut {
+		if cut {
 			q.cutNow()
+			return
+		}
+		if err != nil {
+			q.broken()
 			return
 		}
 	}

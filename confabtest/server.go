@@ -6,12 +6,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -31,6 +31,7 @@ type Server struct {
 	// that say so. The locks of queues are taken after it.
 	mu       sync.Mutex
 	closed   bool
+	halted   bool
 	hosts    map[string]bool // domains with accounts
 	accounts map[addr]*account
 	streams  map[string]*session // by the id of stream management
@@ -48,7 +49,6 @@ type Server struct {
 	listeners []net.Listener
 	web       *http.Server
 	addrs     [3]string // TCP, direct TLS, HTTPS
-	rawConns  sync.Map  // of the web server: remote address to net.Conn
 }
 
 // hooks are what features can add to the way of stanzas. They are called with
@@ -183,9 +183,10 @@ func (s *Server) Serve(nc net.Conn, secure bool) *Conn {
 
 func (s *Server) serve(c *Conn) *Conn {
 	s.lock()
-	if s.closed {
+	if s.closed || s.halted {
 		s.unlock()
 		c.q.kill(nil)
+		close(c.q.done)
 		close(c.done)
 		return c
 	}
@@ -212,10 +213,10 @@ func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, err
 	}
 	s.lock()
-	closed := s.closed
+	closed := s.closed || s.halted
 	s.unlock()
 	if closed {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("confabtest: the server is closed")}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
 	cl, sv := newPipe()
 	s.Serve(sv, true)

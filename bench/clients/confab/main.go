@@ -14,11 +14,13 @@ import (
 	"log"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/client"
@@ -225,7 +227,18 @@ func profile() (stop func()) {
 	f, err := os.Create(name)
 	must(err)
 	must(pprof.StartCPUProfile(f))
-	return pprof.StopCPUProfile
+	term := make(chan os.Signal, 1) // in W5 the end of the work is a signal
+	signal.Notify(term, syscall.SIGTERM)
+	go func() {
+		<-term
+		pprof.StopCPUProfile()
+		os.Exit(0)
+	}()
+	return func() {
+		if !strings.HasPrefix(env("XB_W"), "W5") {
+			pprof.StopCPUProfile()
+		}
+	}
 }
 
 // mem reports what was allocated since the start.
