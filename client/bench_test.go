@@ -267,7 +267,9 @@ func answering(conn net.Conn) {
 	}
 }
 
-// TestAllocs keeps the cost of a message from growing unnoticed.
+// TestAllocs keeps the cost of a message from growing unnoticed. The goals are 8
+// allocations and 3 kB for one that comes in. The race detector adds to the bytes,
+// since it makes pools forget.
 func TestAllocs(t *testing.T) {
 	const n = 1000
 	bound := func(t *testing.T, allocs, bytes float64, f func()) {
@@ -289,13 +291,13 @@ func TestAllocs(t *testing.T) {
 	}
 	t.Run("in", func(t *testing.T) {
 		run := receiving(t, 0)
-		bound(t, 5.5, 2560, func() { run(n) })
+		bound(t, 6, 2700, func() { run(n) })
 	})
 	t.Run("out", func(t *testing.T) {
 		ctx := context.Background()
 		c := sending(t, streamWriter{io.Discard}, false)
 		to, body := jid.MustParse("user1@localhost/Conversations.k3Xy"), strings.Repeat("word ", 16)
-		bound(t, 5, 600, func() {
+		bound(t, 4, 1000, func() {
 			for range n {
 				if _, err := c.SendMessage(ctx, confab.Draft{To: to, Body: body}); err != nil {
 					t.Fatal(err)

@@ -198,7 +198,12 @@ func TestCut(t *testing.T) {
 		// Prosody 13.0 goes on parsing in the middle of a stanza that was cut when
 		// a stream is resumed, and then ends it for good; what it reads in one
 		// piece stays whole. And it gives up a stream when 500 stanzas wait.
-		const window = 10
+		// ejabberd 23.01 changes the order of what arrives while a stream is
+		// being resumed, so there only one may be under way.
+		window := 10
+		if s.Name == testbed.Ejabberd {
+			window = 1
+		}
 		send := func(c *running, to jid.JID, tr *transcript) {
 			for i := range each {
 				if !tr.await(ctx, i-window) {

@@ -293,7 +293,7 @@ func (r *rawReader) Read(p []byte) (int, error) {
 }
 
 // write queues an element that is no stanza.
-func (c *Conn) write(e *confab.Element) { c.enqueue(e, element) }
+func (c *Conn) write(e *confab.Element) { c.enqueue(e, kindElement) }
 
 func (c *Conn) enqueue(e *confab.Element, what int) {
 	ns := nsClient

@@ -7,9 +7,9 @@ import (
 
 // what an item is, for counting.
 const (
-	other   = iota // stream headers, raw bytes
-	element        // no stanza
-	stanza
+	kindOther   = iota // stream headers, raw bytes
+	kindElement        // no stanza
+	kindStanza
 )
 
 // item is something to be written: an element, and over WebSocket a message.
@@ -70,14 +70,14 @@ func (q *queue) add(it item) {
 	q.items = append(q.items, it)
 	q.size += len(it.data)
 	q.total += int64(len(it.data))
-	if it.what >= element {
+	if it.what >= kindElement {
 		q.elements++
 	}
-	if it.what == stanza {
+	if it.what == kindStanza {
 		q.stanzas++
 	}
-	if q.cutStanzas > 0 && it.what == stanza && q.stanzas >= q.cutStanzas ||
-		q.cutElements > 0 && it.what >= element && q.elements >= q.cutElements {
+	if q.cutStanzas > 0 && it.what == kindStanza && q.stanzas >= q.cutStanzas ||
+		q.cutElements > 0 && it.what >= kindElement && q.elements >= q.cutElements {
 		q.cutBy(q.total)
 	}
 	q.cond.Broadcast()

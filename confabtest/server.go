@@ -110,7 +110,7 @@ func (s *Server) unlock() {
 	for _, ss := range s.dirty {
 		ss.dirty = false
 		if ss.sm.on && ss.conn != nil {
-			ss.conn.q.add(item{data: ackRequest, what: element})
+			ss.conn.q.add(item{data: ackRequest, what: kindElement})
 		}
 	}
 	s.dirty = s.dirty[:0]

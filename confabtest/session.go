@@ -150,7 +150,7 @@ func (ss *session) push(e *confab.Element, alone bool) {
 		ss.touch()
 	}
 	if ss.conn != nil {
-		ss.conn.enqueue(e, stanza)
+		ss.conn.enqueue(e, kindStanza)
 	}
 }
 

@@ -188,7 +188,7 @@ func (c *Conn) resume(e *confab.Element) (answer *confab.Element, ok bool) {
 // resend writes what was not acknowledged again. The lock is held.
 func (ss *session) resend() {
 	for _, u := range ss.sm.queue {
-		ss.conn.enqueue(u.e, stanza)
+		ss.conn.enqueue(u.e, kindStanza)
 	}
 	if len(ss.sm.queue) > 0 {
 		ss.touch()
