@@ -425,6 +425,9 @@ func (h *Hub) dispatch(el *Element) {
 			h.bad(el, err)
 			return
 		}
+		if id := h.jids.archiveID(el, self); id != "" && h.recent.again(id) {
+			return
+		}
 		m.Received = time.Now()
 		h.message(m)
 	case "presence":

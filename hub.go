@@ -22,8 +22,8 @@ type Link interface {
 	// LocalAddr is the own address.
 	LocalAddr() jid.JID
 	// Write appends one stanza to what is to be sent. It blocks while too much
-	// waits to be sent, and returns when the stanza is queued. If sent is not
-	// nil, the link raises it to Written and Acked, or fails it.
+	// waits to be sent, and returns when the stanza is queued. It must not keep
+	// st. If sent is not nil, the link raises it to Written and Acked, or fails it.
 	Write(ctx context.Context, st Appender, sent *Sent) error
 }
 
@@ -63,6 +63,7 @@ type Hub struct {
 	out     eventQueue
 	waiters waiters
 	tracked tracked
+	recent  recent
 
 	mu       sync.Mutex // guards what follows; the lists are replaced, never changed
 	closed   bool
@@ -361,25 +362,34 @@ type answer struct{ xml.TokenReader }
 
 func (answer) Close() error { return nil }
 
+// drafts has the drafts that no handler has seen, to use them again.
+var drafts = sync.Pool{New: func() any { return new(Draft) }}
+
 // SendMessage implements [Session].
 func (h *Hub) SendMessage(ctx context.Context, d Draft) (*Sent, error) {
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	p := &d
+	p := drafts.Get().(*Draft)
+	*p = d
 	changed := false
 	for st := StageError; st > 0; st-- {
 		for _, f := range h.handlers.Load().drafts[st-1] {
+			changed = true
 			if err := h.runDraft(ctx, f, p); err != nil {
 				return nil, err
 			}
-			changed = true
 		}
 	}
 	if changed {
 		if err := p.prepare(); err != nil {
 			return nil, err
 		}
+	} else {
+		defer func() {
+			*p = Draft{}
+			drafts.Put(p)
+		}()
 	}
 	if h.ctx.Err() != nil {
 		return nil, ErrClosed

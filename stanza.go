@@ -17,8 +17,8 @@ type Source uint8
 const (
 	// Live came just now, addressed to this client.
 	Live Source = iota
-	// Offline was kept by the server while no client was there (XEP-0160): it
-	// carries the server's stamp.
+	// Offline was kept by the server while no client was there (XEP-0160), or
+	// while this client had lost its link: it carries the server's stamp.
 	Offline
 	// CarbonIn is a copy of what another client of the account received
 	// (XEP-0280).

@@ -248,7 +248,15 @@ func (c *Client) backoff(n int) time.Duration {
 
 // once makes one link and serves it to its end.
 func (c *Client) once(ctx context.Context, server string) (established bool, err error) {
-	s, err := c.connect(ctx, server)
+	// On a goroutine of its own, whose stack is gone afterwards: the one that
+	// signing in needs is large, and this goroutine is what an idle client has.
+	var s *session
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s, err = c.connect(ctx, server)
+	}()
+	<-done
 	if err != nil {
 		return false, err
 	}

@@ -88,6 +88,7 @@ type outbox struct {
 	wake     chan struct{} // gets one value to unpark it
 	ended    chan struct{} // closed when the flusher of this link has ended
 	writing  *chunk        // what the flusher writes from
+	orphan   bool          // that was dropped meanwhile
 	fail     func(error)   // ends the link, for a failed write
 	lastOut  atomic.Int64  // when stanzas were written last
 
@@ -107,6 +108,13 @@ type stanzaWriter interface {
 
 // put appends a stanza. It blocks while the outbox is full.
 func (o *outbox) put(ctx context.Context, st confab.Appender, k kind, sent *confab.Sent) (n int, err error) {
+	// Made before the lock is taken, which the flusher needs as well.
+	made := scratch.Get().(*[]byte)
+	defer keepScratch(made)
+	if *made, err = st.AppendXML((*made)[:0], confab.NSClient); err != nil {
+		return 0, err
+	}
+	n = len(*made)
 	o.mu.Lock()
 	for o.closed == nil && o.bytes >= o.max {
 		if o.room == nil {
@@ -128,26 +136,7 @@ func (o *outbox) put(ctx context.Context, st confab.Appender, k kind, sent *conf
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	var c *chunk
-	if len(o.chunks) > 0 {
-		c = o.chunks[len(o.chunks)-1]
-	}
-	if c == nil || len(c.buf) > chunkSize-1024 {
-		c = chunks.Get().(*chunk)
-		o.chunks = append(o.chunks, c)
-	}
-	start := len(c.buf)
-	buf, err := st.AppendXML(c.buf, confab.NSClient)
-	if err != nil {
-		if len(c.entries) == 0 {
-			o.chunks = o.chunks[:len(o.chunks)-1]
-		}
-		return 0, err
-	}
-	c.buf = buf
-	c.entries = append(c.entries, entry{int32(len(buf)), k, sent})
-	n = len(buf) - start
-	o.bytes += n
+	o.keep(*made, entry{kind: k, sent: sent})
 	o.flush()
 	return n, nil
 }
@@ -314,7 +303,10 @@ func (o *outbox) write(w stanzaWriter, gen int) bool {
 			}
 		}
 		o.mu.Lock()
-		o.writing = nil
+		if o.orphan {
+			c.free()
+		}
+		o.writing, o.orphan = nil, false
 		if err != nil {
 			o.flushing = false
 			fail := o.fail
@@ -362,7 +354,9 @@ func (o *outbox) drop(n int) {
 		if o.chunks = o.chunks[1:]; len(o.chunks) == 0 {
 			o.chunks = nil
 		}
-		if c != o.writing {
+		if c == o.writing {
+			o.orphan = true
+		} else {
 			c.free()
 		}
 	}
@@ -514,6 +508,7 @@ func (o *outbox) renew() {
 	}
 }
 
+// keep appends a stanza to the last chunk, or to a new one.
 func (o *outbox) keep(b []byte, e entry) {
 	var c *chunk
 	if len(o.chunks) > 0 {
@@ -572,17 +567,21 @@ func (o *outbox) close(err error) {
 // streamWriter writes to a connection that carries one stream of bytes.
 type streamWriter struct{ io.Writer }
 
-// joints are for what is put together to be written in one piece.
-var joints = sync.Pool{New: func() any { return new([]byte) }}
+// scratch has buffers to put together what is then copied or written.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+func keepScratch(b *[]byte) {
+	if cap(*b) <= 2*chunkSize {
+		scratch.Put(b)
+	}
+}
 
 func (w streamWriter) writeStanzas(control, buf []byte, _ int32, _ []entry, tail []byte) error {
 	if len(control) > 0 || len(tail) > 0 {
-		j := joints.Get().(*[]byte)
-		defer joints.Put(j)
-		buf = append(append(append((*j)[:0], control...), buf...), tail...)
-		if cap(buf) <= 2*chunkSize {
-			*j = buf
-		}
+		all := scratch.Get().(*[]byte)
+		defer keepScratch(all)
+		*all = append(append(append((*all)[:0], control...), buf...), tail...)
+		buf = *all
 	}
 	if len(buf) == 0 {
 		return nil

@@ -165,6 +165,10 @@ func isSocket(nc net.Conn) bool {
 
 // hangUp closes the connection in order.
 func (c *Conn) hangUp() {
+	if c.ws != nil {
+		c.ws.hangUp()
+		return
+	}
 	switch nc := c.netConn().(type) {
 	case *tls.Conn:
 		_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
@@ -172,9 +176,7 @@ func (c *Conn) hangUp() {
 	case *net.TCPConn:
 		_ = nc.CloseWrite()
 	}
-	if c.ws != nil {
-		c.ws.hangUp()
-	} else if isSocket(c.raw) {
+	if isSocket(c.raw) {
 		<-c.done // the client closes too, or has a second
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"mellium.im/xmlstream"
 	"mellium.im/xmpp"
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/roster"
+	melliumroster "mellium.im/xmpp/roster"
 	"mellium.im/xmpp/stanza"
 )
 
@@ -36,6 +36,9 @@ func started(t *testing.T, cfg Config) *Server {
 func TestMellium(t *testing.T) {
 	for _, m := range []sasl.Mechanism{sasl.ScramSha256Plus, sasl.ScramSha1Plus, sasl.ScramSha256, sasl.ScramSha1, sasl.Plain} {
 		for _, version := range []uint16{tls.VersionTLS13, tls.VersionTLS12} {
+			if version == tls.VersionTLS12 && strings.HasSuffix(m.Name, "-PLUS") {
+				continue // mellium has nothing but tls-unique there, which is not safe
+			}
 			t.Run(m.Name+" "+tls.VersionName(version), func(t *testing.T) {
 				srv := started(t, Config{})
 				connect := func(user string) (*xmpp.Session, chan string) {
@@ -75,7 +78,7 @@ func TestMellium(t *testing.T) {
 					t.Errorf("%+v", srv.Stats())
 				}
 				srv.Subscribe("romeo", "juliet")
-				it := roster.Fetch(ctx, r)
+				it := melliumroster.Fetch(ctx, r)
 				n := 0
 				for it.Next() {
 					if n++; it.Item().JID.String() != "juliet@confab.test" || it.Item().Subscription != "both" {

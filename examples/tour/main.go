@@ -52,6 +52,7 @@ type options struct {
 	messages                                     int
 	patience                                     time.Duration
 	verbose                                      bool
+	before                                       func(*tour, string) // for tests
 }
 
 // tour is what the steps share.
@@ -84,6 +85,9 @@ func run(ctx context.Context, o options) error {
 	}
 	for i, s := range steps {
 		fmt.Printf("\n%d. %s\n", i+1, strings.ToUpper(s.name[:1])+s.name[1:])
+		if o.before != nil {
+			o.before(t, s.name)
+		}
 		sctx, cancel := context.WithTimeout(ctx, t.patience)
 		found, err := s.run(sctx)
 		cancel()

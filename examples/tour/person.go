@@ -36,7 +36,7 @@ func (p *person) signIn(ctx context.Context, cfg client.Config) error {
 	inbox, ready := p.inbox, p.ready
 	confab.On(c, func(_ context.Context, e confab.Ready) { ready <- e })
 	confab.On(c, func(ctx context.Context, m *confab.Message) {
-		if m.Source != confab.Live {
+		if m.Source != confab.Live && m.Source != confab.Offline {
 			return
 		}
 		answerReceipt(ctx, c, m)

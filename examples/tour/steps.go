@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -173,6 +174,15 @@ func (t *tour) cut(ctx context.Context) (string, error) {
 	say("Alice sends %d messages; the network breaks three times on the way", t.messages)
 	to := t.bob.c.LocalAddr()
 	errs := make(chan error, 1)
+	// Servers have their troubles with a flood that is cut: Prosody 13.0 goes on
+	// parsing in the middle of a stanza, ejabberd 23.01 changes the order of what
+	// comes while a stream is being resumed. A conversation, where one message
+	// follows the other, goes well with both.
+	window := t.messages
+	if t.srv == nil {
+		window = 1
+	}
+	var bobHas atomic.Int64
 	go func() {
 		for i := range t.messages {
 			switch i {
@@ -185,8 +195,11 @@ func (t *tour) cut(ctx context.Context) (string, error) {
 				errs <- err
 				return
 			}
-			if i%20 == 19 {
+			if i%20 == 19 && window > 1 {
 				time.Sleep(5 * time.Millisecond) // so that the cuts come in the middle
+			}
+			for int64(i+1-window) >= bobHas.Load() && ctx.Err() == nil {
+				time.Sleep(200 * time.Microsecond)
 			}
 		}
 		errs <- nil
@@ -199,6 +212,7 @@ func (t *tour) cut(ctx context.Context) (string, error) {
 		if want := fmt.Sprintf("number %d", i); m.Body != want {
 			return "", fmt.Errorf("expected %q, got %q", want, m.Body)
 		}
+		bobHas.Add(1)
 	}
 	if err := <-errs; err != nil {
 		return "", err

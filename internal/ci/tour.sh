@@ -4,10 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 GO=${GO:-go}
-if [ ! -d examples/tour ]; then
-	echo "there is no examples/tour yet"
-	exit 0
-fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 $GO build -o "$tmp/tour" ./examples/tour
@@ -18,5 +14,5 @@ timeout 120 "$tmp/tour" </dev/null
 for server in prosody ejabberd; do
 	echo "--- tour: $server"
 	timeout 180 "$tmp/withserver" "$server" \
-		"$tmp/tour" -server '{ADDR}' -user '{USER1}' -password '{PASS1}' </dev/null
+		"$tmp/tour" -server '{ADDR}' -user '{USER1}' -password '{PASS1}' -user2 '{USER2}' -password2 '{PASS2}' </dev/null
 done
