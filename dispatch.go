@@ -241,6 +241,10 @@ func (in *inbox) truncate() uint64 {
 		in.read--
 	}
 	in.wakeLocked()
+	if in.handled == in.read && in.idle != nil {
+		close(in.idle)
+		in.idle = nil
+	}
 	return in.read
 }
 
@@ -574,16 +578,16 @@ func (k *iqHandler) run() {
 var errAnswered = errors.New("confab: answered already")
 
 func (k *iqHandler) answer(q *IQ) (el *Element) {
-	var payload any
+	var p *Element
 	err := error(stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError})
 	func() {
 		defer k.hub.recover("request handler")
-		payload, err = k.f(k.hub.ctx, q)
+		payload, ferr := k.f(k.hub.ctx, q)
+		if ferr == nil && payload != nil {
+			p, ferr = ToElement(payload) // runs the payload's own code
+		}
+		err = ferr
 	}()
-	var p *Element
-	if err == nil && payload != nil {
-		p, err = ToElement(payload)
-	}
 	if err == nil {
 		res := q.result(p)
 		if _, err = res.AppendXML(nil, NSClient); err == nil {

@@ -27,7 +27,7 @@ func Events[T any](ctx context.Context, s Session) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		ch := make(chan T)
 		left := make(chan struct{})
-		ended := make(chan struct{})
+		var ended <-chan struct{}
 		cancel := s.Subscribe(match[T], func(sctx context.Context, event any) {
 			select {
 			case ch <- event.(T):
@@ -37,13 +37,19 @@ func Events[T any](ctx context.Context, s Session) iter.Seq2[T, error] {
 		})
 		defer cancel()
 		defer close(left)
-		s.Go(func(sctx context.Context) {
-			defer close(ended)
-			select {
-			case <-sctx.Done():
-			case <-left:
-			}
-		})
+		if h, ok := s.(interface{ done() <-chan struct{} }); ok {
+			ended = h.done()
+		} else {
+			c := make(chan struct{})
+			ended = c
+			s.Go(func(sctx context.Context) {
+				defer close(c)
+				select {
+				case <-sctx.Done():
+				case <-left:
+				}
+			})
+		}
 		var zero T
 		for {
 			select {

@@ -248,6 +248,9 @@ func (h *Hub) Go(f func(context.Context)) {
 	})
 }
 
+// done is closed when the session is. Unlike Go it works after that, too.
+func (h *Hub) done() <-chan struct{} { return h.ctx.Done() }
+
 // recover reports a panic in code that is not the hub's: it must not take the
 // process down with it.
 func (h *Hub) recover(where string) {

@@ -21,54 +21,72 @@ const (
 )
 
 // ErrMalformed is returned for answers that have no verification string because
-// they hold the same identity, feature or form twice (XEP-0115 §5.4).
+// they hold the same identity, feature or form twice, or a form of two types
+// (XEP-0115 §5.4).
 var ErrMalformed = errors.New("caps: the same identity, feature or form stands there twice")
 
 // Ver returns the verification string for the payload of a disco#info answer
 // (XEP-0115 §5.1).
 func Ver(query *confab.Element) (string, error) {
-	var ids, features, forms []string
+	var ids, features, forms []entry
 	for c := range query.All(NSInfo, "identity") {
 		lang, _ := c.Lookup("http://www.w3.org/XML/1998/namespace", "lang")
-		ids = append(ids, c.Get("category")+"/"+c.Get("type")+"/"+lang+"/"+c.Get("name")+"<")
+		key := []string{c.Get("category"), c.Get("type"), lang, c.Get("name")}
+		ids = append(ids, entry{key, strings.Join(key, "/") + "<"})
 	}
 	for c := range query.All(NSInfo, "feature") {
-		features = append(features, c.Get("var")+"<")
+		features = append(features, entry{[]string{c.Get("var")}, c.Get("var") + "<"})
 	}
 	for c := range query.All(nsForm, "x") {
-		if f, ok := form(c); ok {
+		f, ok, err := form(c)
+		if err != nil {
+			return "", err
+		}
+		if ok {
 			forms = append(forms, f)
 		}
 	}
 	var b strings.Builder
-	for _, list := range [][]string{ids, features, forms} {
-		slices.Sort(list)
-		if len(slices.Compact(slices.Clone(list))) != len(list) {
-			return "", ErrMalformed
-		}
-		for _, s := range list {
-			b.WriteString(s)
+	for _, list := range [][]entry{ids, features, forms} {
+		slices.SortFunc(list, compare)
+		for i, e := range list {
+			if i > 0 && compare(list[i-1], e) == 0 {
+				return "", ErrMalformed
+			}
+			b.WriteString(e.text)
 		}
 	}
 	sum := sha1.Sum([]byte(b.String()))
 	return base64.StdEncoding.EncodeToString(sum[:]), nil
 }
 
+// An entry is a part of the string that is hashed. It is sorted by its key and
+// not by its text: with the "<" behind it, muc would come after muc#user.
+type entry struct {
+	key  []string
+	text string
+}
+
+func compare(a, b entry) int { return slices.Compare(a.key, b.key) }
+
 // form returns the part of a form; one without a hidden FORM_TYPE does not
 // count.
-func form(x *confab.Element) (string, bool) {
-	typ := ""
-	var fields []string
+func form(x *confab.Element) (e entry, ok bool, err error) {
+	typ, hidden := "", true
+	var fields []entry
 	for f := range x.All(nsForm, "field") {
 		var values []string
 		for v := range f.All(nsForm, "value") {
 			values = append(values, v.Text)
 		}
 		if f.Get("var") == "FORM_TYPE" {
-			if f.Get("type") != "hidden" || len(values) != 1 {
-				return "", false
+			hidden = hidden && f.Get("type") == "hidden"
+			for _, v := range values {
+				if typ != "" && v != typ {
+					return e, false, ErrMalformed
+				}
+				typ = v
 			}
-			typ = values[0]
 			continue
 		}
 		slices.Sort(values)
@@ -76,10 +94,14 @@ func form(x *confab.Element) (string, bool) {
 		for _, v := range values {
 			s += v + "<"
 		}
-		fields = append(fields, s)
+		fields = append(fields, entry{[]string{f.Get("var")}, s})
 	}
-	slices.Sort(fields)
-	return typ + "<" + strings.Join(fields, ""), typ != ""
+	slices.SortStableFunc(fields, compare)
+	text := typ + "<"
+	for _, f := range fields {
+		text += f.text
+	}
+	return entry{[]string{typ}, text}, typ != "" && hidden, nil
 }
 
 // Element makes the <c/> that a presence carries.

@@ -111,14 +111,15 @@ func (e *Exchange) Success(data []byte) error {
 	if !e.more || len(data) == 0 {
 		return e.wrap(ErrServer)
 	}
-	_, _, err := e.n.Step(data)
+	more, _, err := e.n.Step(data)
 	e.more = false
 	if err != nil {
 		return e.wrap(err)
 	}
-	if !strings.HasPrefix(e.Mechanism, "SCRAM-") {
-		return nil
+	if more {
+		return e.wrap(ErrServer) // that was a challenge, which proves nothing
 	}
+	e.proven = true
 	return nil
 }
 
