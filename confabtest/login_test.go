@@ -2,17 +2,17 @@ package confabtest
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
-	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/internal/login"
 	"mellium.im/sasl"
 )
 
@@ -83,70 +83,79 @@ func TestStreamErrors(t *testing.T) {
 
 // TestSCRAM signs in with mellium's client side.
 func TestSCRAM(t *testing.T) {
-	for _, m := range []sasl.Mechanism{sasl.ScramSha1, sasl.ScramSha256, sasl.ScramSha1Plus, sasl.ScramSha256Plus} {
-		for _, sasl2 := range []bool{false, true} {
-			t.Run(fmt.Sprint(m.Name, sasl2), func(t *testing.T) {
-				srv := newServer(t, Config{})
-				c := dial(t, srv)
-				c.open("")
-				opts := []sasl.Option{sasl.Credentials(func() (u, p, i []byte) { return []byte("romeo"), []byte("romeo-pw"), nil })}
-				if strings.HasSuffix(m.Name, "PLUS") {
-					// mellium binds to tls-exporter first, which there is none of here.
-					opts = append(opts, sasl.TLSState(c.conn.(*secureConn).state), sasl.RemoteMechanisms(m.Name))
+	srv := newServer(t, Config{})
+	for _, m := range []sasl.Mechanism{sasl.ScramSha1, sasl.ScramSha256} {
+		n := sasl.NewClient(m, sasl.Credentials(func() (u, p, i []byte) { return []byte("romeo"), []byte("romeo-pw"), nil }))
+		prove(t, srv, m.Name, func() ([]byte, error) {
+			_, resp, err := n.Step(nil)
+			return resp, err
+		}, func(ch []byte) ([]byte, error) {
+			_, resp, err := n.Step(ch)
+			return resp, err
+		})
+	}
+}
+
+// TestSCRAMBound signs in with the SDK's client side, which checks what was
+// offered (XEP-0474) and, in memory, binds to the server's certificate.
+func TestSCRAMBound(t *testing.T) {
+	for name := range hashes {
+		for _, plus := range []string{"", "-PLUS"} {
+			all := []string{name, name + "-PLUS", "PLAIN"}
+			srv := newServer(t, Config{Mechanisms: all})
+			var cs *tls.ConnectionState
+			if plus != "" {
+				cs = &tls.ConnectionState{Version: tls.VersionTLS12, HandshakeComplete: true, PeerCertificates: []*x509.Certificate{srv.certs().server.Leaf}}
+			}
+			x, err := login.Choose(login.Offer{Mechanisms: all, Bindings: []string{"tls-server-end-point"}},
+				login.Credentials{User: "romeo", Password: "romeo-pw"}, cs, nil)
+			if err != nil || x.Mechanism != name+plus {
+				t.Fatal(x, err)
+			}
+			prove(t, srv, x.Mechanism, x.Start, func(ch []byte) ([]byte, error) {
+				if strings.HasPrefix(string(ch), "v=") {
+					return nil, x.Success(ch)
 				}
-				if strings.HasSuffix(m.Name, "PLUS") {
-					t.Skip("see TestMellium")
-				}
-				n := sasl.NewClient(m, opts...)
-				_, resp, err := n.Step(nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ns := nsSASL
-				if sasl2 {
-					ns = nsSASL2
-					c.Send("<authenticate xmlns='" + nsSASL2 + "' mechanism='" + m.Name + "'><initial-response>" + b64(string(resp)) + "</initial-response></authenticate>")
-				} else {
-					c.Send("<auth xmlns='" + nsSASL + "' mechanism='" + m.Name + "'>" + b64(string(resp)) + "</auth>")
-				}
-				ch := c.Expect("<challenge xmlns='" + ns + "'>*</challenge>")
-				data, _ := base64.StdEncoding.DecodeString(ch.Text)
-				if !strings.Contains(string(data), ",h=") {
-					t.Errorf("no downgrade protection in %q", data)
-				}
-				_, resp, err = n.Step(data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.Send("<response xmlns='" + ns + "'>" + b64(string(resp)) + "</response>")
-				e := c.Next()
-				if e.Name.Local != "success" {
-					t.Fatalf("%s", e)
-				}
-				text := e.Text
-				if sasl2 {
-					text = e.ChildText(nsSASL2, "additional-data")
-					if e.ChildText(nsSASL2, "authorization-identifier") != "romeo@confab.test" {
-						t.Errorf("%s", e)
-					}
-				}
-				if data, _ = base64.StdEncoding.DecodeString(text); !strings.HasPrefix(string(data), "v=") {
-					t.Fatalf("%s", e)
-				}
-				if _, _, err := n.Step(data); err != nil {
-					t.Error(err)
-				}
-				if sasl2 {
-					if f := c.Next(); !has(f, nsBind, "bind") || has(f, nsSASL2, "authentication") {
-						t.Errorf("%s", f)
-					}
-				}
+				return x.Next(ch)
 			})
 		}
 	}
 }
 
-// scramHash computes the value of XEP-0474's h as its text has it.
+// prove signs in by SASL2 with a mechanism of two steps.
+func prove(t *testing.T, srv *Server, mechanism string, start func() ([]byte, error), next func([]byte) ([]byte, error)) {
+	t.Helper()
+	c := dial(t, srv)
+	c.open("")
+	resp, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch := c.authenticate(mechanism, string(resp), "")
+	data, _ := base64.StdEncoding.DecodeString(ch.Text)
+	if !ch.Is(nsSASL2, "challenge") || !strings.Contains(string(data), ",h=") {
+		t.Fatalf("%s: %s", mechanism, ch)
+	}
+	if resp, err = next(data); err != nil {
+		t.Fatal(mechanism, err)
+	}
+	c.Send("<response xmlns='" + nsSASL2 + "'>" + b64(string(resp)) + "</response>")
+	e := c.Next()
+	if data, _ = base64.StdEncoding.DecodeString(e.ChildText(nsSASL2, "additional-data")); !strings.HasPrefix(string(data), "v=") ||
+		e.ChildText(nsSASL2, "authorization-identifier") != "romeo@confab.test" {
+		t.Fatalf("%s: %s", mechanism, e)
+	}
+	if _, err := next(data); err != nil {
+		t.Error(mechanism, err)
+	}
+	if f := c.Next(); !has(f, nsBind, "bind") || has(f, nsSASL2, "authentication") {
+		t.Errorf("%s", f)
+	}
+	if srv.Stats().Logins[mechanism] != 1 {
+		t.Errorf("%s: %+v", mechanism, srv.Stats())
+	}
+}
+
 func TestDowngradeHash(t *testing.T) {
 	s := NewServer(Config{Mechanisms: []string{"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"}})
 	defer s.Close()
@@ -155,7 +164,6 @@ func TestDowngradeHash(t *testing.T) {
 	if got := m.offer(); got != "G6k/rBLDqgOhRRaCuuatSDFkJ08=" { // the example of XEP-0474 §3.3
 		t.Error(got)
 	}
-	_ = sha1.New
 }
 
 func TestAuthFailures(t *testing.T) {
@@ -412,8 +420,8 @@ func TestAnonymousAndBearer(t *testing.T) {
 
 func TestBind(t *testing.T) {
 	srv := newServer(t, Config{})
-	a := login(t, srv, "romeo", "orchard")
-	b := login(t, srv, "romeo", "orchard")
+	a := signIn(t, srv, "romeo", "orchard")
+	b := signIn(t, srv, "romeo", "orchard")
 	if e := a.Next(); !has(e, nsStreams, "conflict") {
 		t.Errorf("%s", e)
 	}
@@ -448,7 +456,7 @@ func TestInBandRegistration(t *testing.T) {
 	}
 	c.Send(strings.NewReplacer("NAME", "tybalt", "PW", "tybalt-pw").Replace(set))
 	c.Expect("<iq type='result' id='2' from='confab.test'/>")
-	d := login(t, srv, "tybalt", "street")
+	d := signIn(t, srv, "tybalt", "street")
 	d.Send("<iq type='set' id='3' to='confab.test'><query xmlns='jabber:iq:register'><username>tybalt</username><password>new</password></query></iq>")
 	d.Expect("<iq type='result' id='3' from='confab.test' to='${me}'/>")
 	d.Send("<iq type='set' id='4'><query xmlns='jabber:iq:register'><remove/></query></iq>")

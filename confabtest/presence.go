@@ -148,7 +148,7 @@ func (s *Server) presence(acc *account, from, to addr, e *confab.Element) {
 func (s *Server) sendSubscription(acc *account, to addr, e *confab.Element) {
 	e = with(e).Set("from", acc.addr.String()).Set("to", to.String())
 	if !s.hosts[to.domain] && s.domains[to.domain] == nil {
-		s.bounce(with(e).Set("from", e.Get("from")), "cancel", "remote-server-not-found", "")
+		s.bounce(e, "cancel", "remote-server-not-found", "")
 		return
 	}
 	if to == acc.addr {

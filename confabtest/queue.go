@@ -52,17 +52,22 @@ func newQueue(c *Conn, maxBytes int) *queue {
 	return q
 }
 
-// add queues an item. It never blocks.
+// add queues an item. It never blocks: a connection for which too much waits is
+// cut.
 func (q *queue) add(it item) {
+	if !q.put(it) {
+		q.cutNow()
+	}
+}
+
+func (q *queue) put(it item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.dead || q.closing {
-		return
+		return true
 	}
 	if q.size+len(it.data) > q.max {
-		q.dead = true
-		q.cond.Broadcast()
-		return
+		return false
 	}
 	if q.delay > 0 {
 		it.due = time.Now().Add(q.delay)
@@ -81,6 +86,7 @@ func (q *queue) add(it item) {
 		q.cutBy(q.total)
 	}
 	q.cond.Broadcast()
+	return true
 }
 
 // cutBy has the connection cut at a position, if not earlier.

@@ -78,8 +78,8 @@ func (c *raw) open(from string) *confab.Element {
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// login signs in the old way and binds a resource.
-func login(t testing.TB, srv *Server, user, resource string) *raw {
+// signIn signs in the old way and binds a resource.
+func signIn(t testing.TB, srv *Server, user, resource string) *raw {
 	t.Helper()
 	c := dial(t, srv)
 	c.auth(user)
@@ -97,10 +97,10 @@ func (c *raw) auth(user string) *confab.Element {
 	return c.open("")
 }
 
-// online is login and initial presence.
+// online is signIn and initial presence.
 func online(t testing.TB, srv *Server, user, resource string) *raw {
 	t.Helper()
-	c := login(t, srv, user, resource)
+	c := signIn(t, srv, user, resource)
 	c.Send("<presence/>")
 	c.Expect("<presence from='" + c.addr + "' to='" + c.addr + "'/>")
 	return c

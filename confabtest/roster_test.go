@@ -18,8 +18,8 @@ func (c *raw) pushed(item string) {
 
 func TestRoster(t *testing.T) {
 	srv := newServer(t, Config{})
-	a := login(t, srv, "romeo", "a")
-	b := login(t, srv, "romeo", "b")
+	a := signIn(t, srv, "romeo", "a")
+	b := signIn(t, srv, "romeo", "b")
 	a.interested("")
 	b.interested("")
 	a.Send("<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='juliet@confab.test' name='J'><group>x</group></item></query></iq>")
@@ -54,7 +54,7 @@ func TestRoster(t *testing.T) {
 func TestSubscription(t *testing.T) {
 	srv := newServer(t, Config{})
 	const romeo, juliet = "romeo@confab.test", "juliet@confab.test"
-	r := login(t, srv, "romeo", "r")
+	r := signIn(t, srv, "romeo", "r")
 	r.interested("")
 	r.Send("<presence/>")
 	r.Next()
@@ -63,7 +63,7 @@ func TestSubscription(t *testing.T) {
 	r.pushed("<item jid='" + juliet + "' subscription='none' ask='subscribe'/>")
 	request := "<presence from='" + romeo + "' to='" + juliet + "' type='subscribe'><status>hi</status></presence>"
 	for _, res := range []string{"a", "b"} {
-		j := login(t, srv, "juliet", res)
+		j := signIn(t, srv, "juliet", res)
 		j.interested("")
 		j.Send("<presence/>")
 		j.Next()

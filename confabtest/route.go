@@ -130,8 +130,11 @@ func (s *Server) back(e *confab.Element) {
 		return
 	}
 	if acc := s.accounts[to.bare()]; acc != nil {
-		if t := acc.sessions[to.resource]; t != nil {
-			t.deliver(e, true)
+		for _, t := range acc.all() {
+			// What is about a subscription comes from the account.
+			if t.addr == to || to.resource == "" && e.Name.Local == "presence" && t.presence != nil {
+				t.deliver(e, true)
+			}
 		}
 		return
 	}

@@ -45,7 +45,7 @@ func TestAcks(t *testing.T) {
 	c.Send("<enable xmlns='urn:xmpp:sm:3'/><r xmlns='urn:xmpp:sm:3'/>")
 	c.Expect("<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='" + nsStanzas + "'/></failed>")
 	c.Expect("<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='" + nsStanzas + "'/></failed>")
-	c = login(t, srv, "romeo", "orchard")
+	c = signIn(t, srv, "romeo", "orchard")
 	c.manage()
 	c.Send("<r xmlns='urn:xmpp:sm:3'/><presence/><r xmlns='urn:xmpp:sm:3'/>")
 	c.Expect("<a xmlns='urn:xmpp:sm:3' h='0'/>")
@@ -68,7 +68,7 @@ func TestAcks(t *testing.T) {
 
 func TestCountsWrapAround(t *testing.T) {
 	srv := newServer(t, Config{})
-	c := login(t, srv, "romeo", "orchard")
+	c := signIn(t, srv, "romeo", "orchard")
 	c.manage()
 	srv.lock()
 	ss := srv.find(c.addr)[0]
@@ -89,7 +89,7 @@ func TestCountsWrapAround(t *testing.T) {
 func TestResume(t *testing.T) {
 	srv := newServer(t, Config{})
 	j := online(t, srv, "juliet", "balcony")
-	c := login(t, srv, "romeo", "orchard")
+	c := signIn(t, srv, "romeo", "orchard")
 	c.manage()
 	c.Send("<presence/>")
 	c.Next()
@@ -139,7 +139,7 @@ func TestResume(t *testing.T) {
 
 func TestResumeTooHigh(t *testing.T) {
 	srv := newServer(t, Config{})
-	c := login(t, srv, "romeo", "orchard")
+	c := signIn(t, srv, "romeo", "orchard")
 	c.manage()
 	c.gone()
 	d := dial(t, srv)

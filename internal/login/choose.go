@@ -70,7 +70,7 @@ func Choose(o Offer, c Credentials, cs *tls.ConnectionState, keys *Keys) (*Excha
 		}
 	}
 	if c.Anonymous && has("ANONYMOUS") {
-		return newExchange(sasl.Anonymous, "", "", "", false), nil
+		return newExchange(anonymous, "", "", "", false), nil
 	}
 	return nil, ErrNone
 }

@@ -50,6 +50,18 @@ var oauthBearer = sasl.Mechanism{
 	},
 }
 
+// anonymous is ANONYMOUS (RFC 4505) without a trace, which is an empty initial
+// response; mellium's has none at all, so servers would have to ask for it.
+var anonymous = sasl.Mechanism{
+	Name: "ANONYMOUS",
+	Start: func(*sasl.Negotiator) (bool, []byte, any, error) {
+		return false, []byte{}, nil, nil
+	},
+	Next: func(*sasl.Negotiator, []byte, any) (bool, []byte, any, error) {
+		return false, nil, nil, sasl.ErrTooManySteps
+	},
+}
+
 // external is EXTERNAL (RFC 4422 appendix A, XEP-0178).
 var external = sasl.Mechanism{
 	Name: "EXTERNAL",
