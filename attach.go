@@ -167,14 +167,6 @@ func appended(st Appender) (*Element, error) {
 // on a whole stanza: it may send and ask, and an error from it is reported
 // instead of ending the stream.
 func Fallback(s Session, h xmpp.Handler) error {
-	s.HandleMessage(StageDeliver, func(ctx context.Context, m *Message) error {
-		_, err := runMellium(ctx, s, h, m.Stanza)
-		return err
-	})
-	s.HandlePresence(func(ctx context.Context, p *Presence) error {
-		_, err := runMellium(ctx, s, h, p.Stanza)
-		return err
-	})
 	for _, typ := range []stanza.IQType{stanza.GetIQ, stanza.SetIQ} {
 		err := s.HandleIQ(typ, xml.Name{}, func(ctx context.Context, q *IQ) (any, error) {
 			answered, err := runMellium(ctx, s, h, q.Stanza)
@@ -190,6 +182,14 @@ func Fallback(s Session, h xmpp.Handler) error {
 			return err
 		}
 	}
+	s.HandleMessage(StageDeliver, func(ctx context.Context, m *Message) error {
+		_, err := runMellium(ctx, s, h, m.Stanza)
+		return err
+	})
+	s.HandlePresence(func(ctx context.Context, p *Presence) error {
+		_, err := runMellium(ctx, s, h, p.Stanza)
+		return err
+	})
 	return nil
 }
 

@@ -1,7 +1,7 @@
 package confab
 
 import (
-	"strings"
+	"hash/maphash"
 	"sync"
 
 	"mellium.im/xmpp/jid"
@@ -13,33 +13,37 @@ import (
 // sender cannot forge one, since servers that give ids take away those that
 // claim to be theirs, and cannot guess one that is yet to come.
 type recent struct {
-	mu   sync.Mutex
-	m    map[string]struct{}
-	ids  []string
-	next int
+	mu       sync.Mutex
+	seed     maphash.Seed
+	cur, old map[uint64]struct{} // hashes; when cur is full, it becomes old
 }
 
+// maxRecent is how many are remembered at least. That two of them have one hash
+// is less likely than that the memory errs.
 const maxRecent = 512
 
 // again reports whether a message with this id came before, and remembers it.
 func (r *recent) again(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.m[id]; ok {
+	if r.cur == nil {
+		r.seed, r.cur = maphash.MakeSeed(), map[uint64]struct{}{}
+	}
+	h := maphash.String(r.seed, id)
+	if _, ok := r.cur[h]; ok {
 		return true
 	}
-	if r.m == nil {
-		r.m = map[string]struct{}{}
+	if _, ok := r.old[h]; ok {
+		return true
 	}
-	id = strings.Clone(id) // let go of the stanza
-	if len(r.ids) < maxRecent {
-		r.ids = append(r.ids, id)
-	} else {
-		delete(r.m, r.ids[r.next])
-		r.ids[r.next] = id
-		r.next = (r.next + 1) % maxRecent
+	if len(r.cur) >= maxRecent {
+		clear(r.old)
+		r.cur, r.old = r.old, r.cur
+		if r.cur == nil {
+			r.cur = map[uint64]struct{}{}
+		}
 	}
-	r.m[id] = struct{}{}
+	r.cur[h] = struct{}{}
 	return false
 }
 

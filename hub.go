@@ -305,7 +305,7 @@ func (h *Hub) runStage(ctx context.Context, st Stage, m *Message) (consumed bool
 func (h *Hub) runMessage(ctx context.Context, f func(context.Context, *Message) error, m *Message) (consumed bool) {
 	defer h.recover("message handler")
 	switch err := f(ctx, m); {
-	case errors.Is(err, Consumed):
+	case errors.Is(err, ErrConsumed):
 		return true
 	case err != nil:
 		h.failed("message handler", err)

@@ -566,12 +566,6 @@ func TestSlowConsumer(t *testing.T) {
 		}
 		cancel()
 		<-res
-		// A parked reader can be called off.
-		ctx, cancel = context.WithTimeout(context.Background(), time.Second)
-		if err := s.drv.Deliver(ctx, reply("result", "a@b", "x"), 10); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, confab.ErrSlow) {
-			t.Errorf("got %v", err)
-		}
-		cancel()
 		close(block)
 		if err := s.drv.Drain(context.Background()); err != nil {
 			t.Error(err)
@@ -585,6 +579,34 @@ func TestSlowConsumer(t *testing.T) {
 		synctest.Wait()
 		if r, st, h := s.drv.Counts(); r != h || st != r || s.drv.Backlog() != 0 {
 			t.Errorf("counts %d %d %d, backlog %d", r, st, h, s.drv.Backlog())
+		}
+	})
+}
+
+// A parked reader can be called off, and what it brought stays.
+func TestParkedReader(t *testing.T) {
+	bubble(t, confab.HubConfig{QueueBytes: 150}, func(t *testing.T, s fakeSession) {
+		block := make(chan struct{})
+		confab.On(s, func(_ context.Context, _ *confab.Message) { <-block })
+		s.deliver(message("a@b", "", "x"))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.drv.Deliver(ctx, message("a@b", "", "x"), 100); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		parked := make(chan error, 1)
+		go func() { parked <- s.drv.Deliver(context.Background(), message("a@b", "", "x"), 100) }()
+		synctest.Wait()
+		if len(parked) != 0 {
+			t.Error("the reader is not parked")
+		}
+		close(block)
+		if err := <-parked; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if r, _, h := s.drv.Counts(); r != 3 || h != 3 || s.drv.Backlog() != 0 {
+			t.Errorf("read %d, handled %d, backlog %d", r, h, s.drv.Backlog())
 		}
 	})
 }
@@ -712,7 +734,7 @@ func TestStages(t *testing.T) {
 					order = append(order, fmt.Sprintf("%d%c", st, 'a'+i))
 					switch {
 					case m.Body == "eat" && st == confab.StageInterpret && i == 0:
-						return fmt.Errorf("eaten: %w", confab.Consumed)
+						return fmt.Errorf("eaten: %w", confab.ErrConsumed)
 					case m.Body == "fail":
 						return errors.New("boom")
 					}

@@ -92,6 +92,11 @@ func (e *Element) appendAttr(b []byte, i int) ([]byte, error) {
 	if !validName(a.Name.Local) || a.Name.Space == "" && a.Name.Local == "xmlns" {
 		return b, fmt.Errorf("%q cannot be the name of an attribute", a.Name.Local)
 	}
+	for j := range i {
+		if e.Attr[j].Name == a.Name {
+			return b, fmt.Errorf("the attribute %q stands there twice", a.Name.Local)
+		}
+	}
 	b = append(b, ' ')
 	var err error
 	switch a.Name.Space {

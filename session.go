@@ -33,9 +33,9 @@ var (
 	// dispatcher, which would wait for itself.
 	ErrInHandler = errors.New("confab: cannot wait for the dispatcher in a handler that it runs")
 
-	// Consumed is returned by a message handler that has dealt with a message:
+	// ErrConsumed is returned by a message handler that has dealt with a message:
 	// later stages and the user do not see it. It is not a failure.
-	Consumed = errors.New("confab: consumed")
+	ErrConsumed = errors.New("confab: consumed")
 )
 
 // A Requester is what functions need that ask and get an answer. A
@@ -78,7 +78,7 @@ type Session interface {
 	// of its own, so it may block and ask; its requests come in order.
 	HandleIQ(typ stanza.IQType, payload xml.Name, h IQFunc) error
 	// HandleMessage lets f see, and change, every message in this stage. A
-	// handler returns nil to let the message go on, [Consumed] to end it, any
+	// handler returns nil to let the message go on, [ErrConsumed] to end it, any
 	// other error to report a failure and let it go on.
 	HandleMessage(st Stage, f func(context.Context, *Message) error)
 	// HandleDraft lets f see, and change, every message that is sent. Outbound,

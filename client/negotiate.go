@@ -11,7 +11,6 @@ import (
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/internal/login"
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/stanza"
 )
 
 // session is a stream that is signed in and bound.
@@ -285,10 +284,4 @@ func (c *Client) bound(s *session, addr string) error {
 	}
 	s.addr = j
 	return nil
-}
-
-// isConflict reports whether a resource was refused because it is in use.
-func isConflict(err error) bool {
-	var b *BindError
-	return errors.As(err, &b) && errors.Is(b.Err, stanza.Error{Condition: stanza.Conflict})
 }

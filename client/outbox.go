@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -58,9 +57,6 @@ func (c *chunk) from(i int) int32 {
 	}
 	return c.entries[i-1].end
 }
-
-// errUnresumed ends what cannot be carried over to a new stream.
-var errUnresumed = errors.New("client: the stream could not be resumed")
 
 // outbox holds the stanzas on their way out: first to be written, then, with
 // stream management, to be acknowledged. It outlives links. Senders wait while

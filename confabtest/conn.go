@@ -36,7 +36,6 @@ type Conn struct {
 	reader    *stream.Reader
 	header    *confab.Element // the client's
 	host      string          // the domain it wants
-	begun     bool            // our first header is out
 	user      *account        // after the sign-in
 	mechanism string
 	sasl2     bool
@@ -45,11 +44,16 @@ type Conn struct {
 	sasl      *exchange
 	fresh     bool // a new stream header is due
 
+	begun atomic.Bool // our first header is out
+
 	sess *session // guarded by srv.mu
 }
 
 func newConn(s *Server, nc net.Conn, secure bool) *Conn {
 	c := &Conn{srv: s, raw: nc, secure: secure, done: make(chan struct{})}
+	if t, ok := nc.(*tls.Conn); ok {
+		c.raw = t.NetConn() // to be closed without ceremony
+	}
 	c.q = newQueue(c, s.cfg.MaxQueue)
 	c.gate.init()
 	c.nc.Store(&nc)
@@ -145,7 +149,8 @@ func (c *Conn) run() {
 // drain lets the last words be written and ends the connection.
 func (c *Conn) drain(err error) {
 	c.q.mu.Lock()
-	orderly := c.q.closing || c.q.cutAt >= 0 // the writer will see to it
+	// The writer will see to it: it closes the connection, or gets to the cut.
+	orderly := c.q.closing || c.q.cutAt >= 0 && c.q.cutAt <= c.q.total
 	c.q.mu.Unlock()
 	if !orderly {
 		c.q.cutNow()
@@ -196,6 +201,9 @@ func (c *Conn) leave(orderly bool) {
 			ss.end()
 		}
 	}
+	if u := c.user; u != nil && u.temporary && len(u.sessions) == 0 && s.accounts[u.addr] == u {
+		delete(s.accounts, u.addr)
+	}
 	if orderly {
 		c.sendEnd()
 		c.q.finish()
@@ -208,7 +216,7 @@ func (c *Conn) serve() error {
 		if err := c.handshake("xmpp-client"); err != nil {
 			return err
 		}
-	} else if t, ok := c.raw.(*tls.Conn); ok && c.ws == nil {
+	} else if t, ok := c.netConn().(*tls.Conn); ok {
 		if err := t.Handshake(); err != nil {
 			return err
 		}
@@ -345,7 +353,7 @@ var ackRequest = []byte("<r xmlns='" + nsSM + "'/>")
 
 // sendHeader answers the client's stream header.
 func (c *Conn) sendHeader() {
-	c.begun = true
+	c.begun.Store(true)
 	if c.ws != nil {
 		c.write(confab.El(nsFraming, "open").Set("from", c.host).Set("id", newID()).
 			Set("version", "1.0").Set("to", c.header.Get("from")))
@@ -380,7 +388,7 @@ var errStream = errors.New("confabtest: stream error")
 
 // streamError ends the stream with an error, and returns one for the reader.
 func (c *Conn) streamError(condition, text string, more ...*confab.Element) error {
-	if !c.begun {
+	if !c.begun.Load() {
 		if c.header == nil {
 			c.header, c.host = &confab.Element{}, c.srv.cfg.Domain
 		}
@@ -395,6 +403,10 @@ func (c *Conn) streamError(condition, text string, more ...*confab.Element) erro
 // endWith ends the stream with an error and the session with it. The lock is
 // held.
 func (c *Conn) endWith(condition, text string, more ...*confab.Element) {
+	if !c.begun.Load() {
+		c.q.cutNow()
+		return
+	}
 	e := confab.El(nsStream, "error", confab.El(nsStreams, condition))
 	if text != "" {
 		e.Add(confab.El(nsStreams, "text").SetText(text))

@@ -44,8 +44,8 @@ var NoAnswer = &confab.Element{}
 // HandleIQ has f answer requests with this payload that are addressed to the
 // server or to an account of it, in place of the server's own answer. F gets the
 // request, with its from, and returns the payload of the result (nil for none), an
-// <error/> in the namespace jabber:client, or [NoAnswer]. It may call the server.
-// A nil f gives the answer back to the server.
+// <error/> in the namespace jabber:client, or [NoAnswer]. It may call the server,
+// but not close it. A nil f gives the answer back to the server.
 func (s *Server) HandleIQ(space, local string, f func(iq *confab.Element) *confab.Element) {
 	s.lock()
 	defer s.unlock()

@@ -159,10 +159,12 @@ func (c *memConn) end(err error) error {
 				h.ended = err
 			}
 		}
-		for _, t := range []*time.Timer{h.rd.timer, h.wd.timer} {
-			if t != nil && h == c.in {
-				t.Stop()
-			}
+		t := h.rd.timer
+		if h == c.out {
+			t = h.wd.timer
+		}
+		if t != nil {
+			t.Stop()
 		}
 		h.cond.Broadcast()
 		h.mu.Unlock()

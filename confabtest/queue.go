@@ -154,8 +154,14 @@ func (q *queue) broken() {
 
 // run writes until the connection has ended.
 func (q *queue) run() {
-	defer q.c.srv.wg.Done()
+	s := q.c.srv
+	defer s.wg.Done()
 	defer close(q.done)
+	defer func() {
+		s.lock()
+		defer s.mu.Unlock()
+		delete(s.writers, q.c)
+	}()
 	for {
 		batch, cut, ok := q.next()
 		if !ok {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -37,6 +38,7 @@ type Server struct {
 	streams  map[string]*session // by the id of stream management
 	expired  map[string]oldStream
 	conns    map[*Conn]struct{}
+	writers  map[*Conn]struct{} // like conns, but until all is written
 	lastConn int
 	onConn   []func(*Conn)
 	iqs      map[xml.Name]iqEntry
@@ -85,7 +87,7 @@ func NewServer(cfg Config) *Server {
 		cfg: cfg, started: time.Now(),
 		hosts:    map[string]bool{cfg.Domain: true},
 		accounts: map[addr]*account{}, streams: map[string]*session{}, expired: map[string]oldStream{},
-		conns: map[*Conn]struct{}{}, iqs: map[xml.Name]iqEntry{}, domains: map[string]domain{},
+		conns: map[*Conn]struct{}{}, writers: map[*Conn]struct{}{}, iqs: map[xml.Name]iqEntry{}, domains: map[string]domain{},
 	}
 	if cfg.AnonymousDomain != "" {
 		s.hosts[cfg.AnonymousDomain] = true
@@ -124,7 +126,7 @@ func (s *Server) unlock() {
 }
 
 // AddAccount makes an account at [Server.Domain], or gives it another password,
-// and returns its address. It panics if user cannot be a user's name.
+// which ends its tokens (FAST), and returns its address. It panics if user cannot be a user's name.
 func (s *Server) AddAccount(user, password string) string {
 	a, err := parseAddr(user + "@" + s.cfg.Domain)
 	if err != nil || a.local == "" || a.resource != "" {
@@ -133,7 +135,10 @@ func (s *Server) AddAccount(user, password string) string {
 	s.lock()
 	defer s.unlock()
 	if acc := s.accounts[a]; acc != nil {
-		acc.password = password
+		if acc.password != password {
+			acc.password = password
+			clear(acc.tokens)
+		}
 	} else {
 		s.newAccount(a, password)
 	}
@@ -192,7 +197,7 @@ func (s *Server) serve(c *Conn) *Conn {
 	}
 	s.lastConn++
 	c.id = s.lastConn
-	s.conns[c] = struct{}{}
+	s.conns[c], s.writers[c] = struct{}{}, struct{}{}
 	s.stats.Connections++
 	hooks := slices.Clone(s.onConn)
 	s.wg.Add(2)
@@ -263,10 +268,7 @@ func (s *Server) Close() {
 		_ = l.Close()
 	}
 	s.listeners = nil
-	conns := make([]*Conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
+	conns := slices.Collect(maps.Keys(s.writers))
 	domains := s.domains
 	s.domains = map[string]domain{}
 	web := s.web

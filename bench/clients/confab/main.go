@@ -116,7 +116,7 @@ func onResult(_ context.Context, m *confab.Message) error {
 	inner := f.Child(confab.NSClient, "message")
 	chk += len(r.Get("id")) + len(f.Child("urn:xmpp:delay", "delay").Get("stamp")) +
 		len(inner.Get("from")) + len(inner.Get("id")) + len(inner.ChildText(confab.NSClient, "body"))
-	return confab.Consumed
+	return confab.ErrConsumed
 }
 
 // pings sends k pings, so many at once.
