@@ -24,11 +24,11 @@ func TestCutEverywhere(t *testing.T) {
 		runs int
 		cut  func(c *confabtest.Conn, run int, rnd *rand.Rand)
 	}{
-		{"after stanzas out", 120, func(c *confabtest.Conn, run int, _ *rand.Rand) { c.CutAfterStanzas(run % 60) }},
-		{"after elements out", 200, func(c *confabtest.Conn, run int, _ *rand.Rand) { c.CutAfterElements(run % 100) }},
-		{"after stanzas in", 120, func(c *confabtest.Conn, run int, _ *rand.Rand) { c.CutAfterReadStanzas(run % 60) }},
-		{"bytes out", 300, func(c *confabtest.Conn, _ int, r *rand.Rand) { c.CutAfterBytes(r.Int64N(16000)) }},
-		{"bytes in", 300, func(c *confabtest.Conn, _ int, r *rand.Rand) { c.CutAfterReadBytes(r.Int64N(9000)) }},
+		{"after stanzas out", 60, func(c *confabtest.Conn, run int, _ *rand.Rand) { c.CutAfterStanzas(run % 60) }},
+		{"after elements out", 80, func(c *confabtest.Conn, run int, _ *rand.Rand) { c.CutAfterElements(run) }},
+		{"after stanzas in", 60, func(c *confabtest.Conn, run int, _ *rand.Rand) { c.CutAfterReadStanzas(run % 60) }},
+		{"bytes out", 60, func(c *confabtest.Conn, _ int, r *rand.Rand) { c.CutAfterBytes(r.Int64N(16000)) }},
+		{"bytes in", 60, func(c *confabtest.Conn, _ int, r *rand.Rand) { c.CutAfterReadBytes(r.Int64N(9000)) }},
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -118,7 +118,7 @@ func (s *Server) startWeb(l net.Listener) {
 	mux.HandleFunc(webSocketPath, s.webSocket)
 	mux.HandleFunc("/.well-known/host-meta", s.hostMeta)
 	mux.HandleFunc("/.well-known/host-meta.json", s.hostMeta)
-	s.web = &http.Server{
+	web := &http.Server{
 		Handler: mux, TLSConfig: s.serverTLS("http/1.1"), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0), // tests make handshakes fail
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
@@ -128,7 +128,9 @@ func (s *Server) startWeb(l net.Listener) {
 			return context.WithValue(ctx, rawConnKey{}, nc)
 		},
 	}
-	s.wg.Go(func() { _ = s.web.Serve(tls.NewListener(l, s.web.TLSConfig)) })
+	s.web = web
+	// The goroutine has its own variable: Stop forgets the server.
+	s.wg.Go(func() { _ = web.Serve(tls.NewListener(l, web.TLSConfig)) })
 }
 
 func (s *Server) hostMeta(w http.ResponseWriter, r *http.Request) {
