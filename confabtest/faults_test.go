@@ -53,8 +53,9 @@ func TestCutStanzas(t *testing.T) {
 	for n := range 6 {
 		for _, in := range []bool{false, true} {
 			srv := newServer(t, Config{})
+			var conn *Conn
 			srv.OnConn(func(c *Conn) {
-				if in {
+				if conn = c; in {
 					c.CutAfterReadStanzas(n + 1)
 				} else {
 					c.CutAfterStanzas(n + 1)
@@ -73,6 +74,7 @@ func TestCutStanzas(t *testing.T) {
 			if !errors.Is(err, syscall.ECONNRESET) {
 				t.Error(err)
 			}
+			<-conn.Done() // the last stanza has been handled
 			// The first message is kept, and comes with the presence.
 			stanzas := strings.Count(got, "</message>") + strings.Count(got, "<presence ")
 			want, handled := n+1, n+1
