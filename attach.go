@@ -94,7 +94,7 @@ func (a *Attached) HandleXMPP(t xmlstream.TokenReadEncoder, start *xml.StartElem
 	a.mu.Lock()
 	asked := a.asked
 	a.mu.Unlock()
-	if err := a.drv.Deliver(a.Hub.ctx, el, 0); err != nil {
+	if err := a.drv.Deliver(a.Hub.ctx, el, weight(el)); err != nil {
 		// What is no stanza is not ours to judge, and a closed hub no reason to
 		// end the stream.
 		return nil
@@ -110,6 +110,18 @@ func (a *Attached) HandleXMPP(t xmlstream.TokenReadEncoder, start *xml.StartElem
 	case <-a.Hub.ctx.Done():
 	}
 	return nil
+}
+
+// weight is about the size of an element on the wire, which mellium does not tell.
+func weight(e *Element) int {
+	n := 16 + 2*len(e.Name.Local) + len(e.Text) + len(e.Tail)
+	for _, a := range e.Attr {
+		n += 4 + len(a.Name.Local) + len(a.Value)
+	}
+	for _, c := range e.Children {
+		n += weight(c)
+	}
+	return n
 }
 
 // attachedLink writes through mellium.

@@ -2,7 +2,6 @@ package confab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -177,7 +176,7 @@ func (in *inbox) run() {
 		in.started++
 		in.mu.Unlock()
 		if it.el != nil {
-			in.hub.dispatch(it.el)
+			in.hub.dispatch(it.el, it.size)
 		}
 		in.mu.Lock()
 		if f := in.finish(it.size); f != nil {
@@ -420,7 +419,7 @@ func (o *eventQueue) close() {
 }
 
 // dispatch hands one stanza to its handlers.
-func (h *Hub) dispatch(el *Element) {
+func (h *Hub) dispatch(el *Element, size int) {
 	self := h.LocalAddr()
 	switch el.Name.Local {
 	case "message":
@@ -449,7 +448,7 @@ func (h *Hub) dispatch(el *Element) {
 		}
 		h.emit(p, true)
 	case "iq":
-		h.request(el, self)
+		h.request(el, self, size)
 	}
 }
 
@@ -503,7 +502,7 @@ func (h *Hub) bad(el *Element, err error) {
 }
 
 // request finds the handler of an IQ of type get or set.
-func (h *Hub) request(el *Element, self jid.JID) {
+func (h *Hub) request(el *Element, self jid.JID, size int) {
 	q := &IQ{ID: el.Get("id"), Type: stanza.IQType(el.Get("type")), Stanza: el}
 	var err error
 	if q.From, q.To, err = h.jids.addresses(el, self); err != nil {
@@ -525,86 +524,5 @@ func (h *Hub) request(el *Element, self jid.JID) {
 		}
 		h.mu.Unlock()
 	}
-	hd.add(q)
-}
-
-// iqHandler runs the handler of one kind of request, on a goroutine that exists
-// while there are some.
-type iqHandler struct {
-	hub     *Hub
-	f       IQFunc
-	mu      sync.Mutex
-	q       ring[*IQ]
-	running bool
-}
-
-// maxRequests is how many requests of a kind may wait. Beyond that they are
-// dropped: an answer would wait as long.
-const maxRequests = 256
-
-func (k *iqHandler) add(q *IQ) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.q.n >= maxRequests {
-		k.hub.bad(q.Stanza, errors.New("confab: too many requests of this kind wait for their answer"))
-		return
-	}
-	k.q.push(q)
-	if !k.running {
-		k.running = true
-		k.hub.workers.Go(k.run)
-	}
-}
-
-func (k *iqHandler) run() {
-	for {
-		k.mu.Lock()
-		if k.q.n == 0 || k.hub.ctx.Err() != nil {
-			k.running = false
-			k.mu.Unlock()
-			return
-		}
-		q := k.q.pop()
-		k.mu.Unlock()
-		if el := k.answer(q); el != nil {
-			if err := k.hub.link.Write(k.hub.ctx, el, nil); err != nil && k.hub.ctx.Err() == nil {
-				k.hub.failed("answer to a request", err)
-			}
-		}
-	}
-}
-
-// errAnswered is for handlers that have sent their answer themselves.
-var errAnswered = errors.New("confab: answered already")
-
-func (k *iqHandler) answer(q *IQ) (el *Element) {
-	var p *Element
-	err := error(stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError})
-	func() {
-		defer k.hub.recover("request handler")
-		payload, ferr := k.f(k.hub.ctx, q)
-		if ferr == nil && payload != nil {
-			p, ferr = ToElement(payload) // runs the payload's own code
-		}
-		err = ferr
-	}()
-	if err == nil {
-		res := q.result(p)
-		if _, err = res.AppendXML(nil, NSClient); err == nil {
-			return res
-		}
-	}
-	if errors.Is(err, errAnswered) {
-		return nil
-	}
-	var se stanza.Error
-	if !errors.As(err, &se) {
-		k.hub.failed("request handler", err)
-		se = stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError}
-	}
-	el, err = q.fail(se)
-	if err != nil {
-		k.hub.failed("request handler", err)
-	}
-	return el
+	hd.add(q, size)
 }

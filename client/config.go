@@ -174,6 +174,7 @@ func (c *Config) check() (account jid.JID, err error) {
 			*d.v = d.def
 		}
 	}
+	c.BackoffMax = max(c.BackoffMax, c.BackoffMin)
 	if c.OutboxBytes <= 0 {
 		c.OutboxBytes = 1 << 20
 	}
