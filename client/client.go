@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	mathrand "math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -264,95 +263,6 @@ func (c *Client) once(ctx context.Context, server string) (established bool, err
 	return true, err
 }
 
-// connect finds a server, connects and signs in.
-func (c *Client) connect(ctx context.Context, server string) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
-	defer cancel()
-	stop := context.AfterFunc(c.closeCtx, cancel)
-	defer stop()
-	t, err := c.reach(ctx, server)
-	if err != nil {
-		return nil, err
-	}
-	end := context.AfterFunc(ctx, func() { _ = t.Close() })
-	s, err := c.negotiate(ctx, t)
-	if !end() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = t.Close()
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("client: signing in: %w", ctx.Err())
-		}
-		return nil, err
-	}
-	return s, nil
-}
-
-// reach finds a server and makes an encrypted transport.
-func (c *Client) reach(ctx context.Context, server string) (transport, error) {
-	d := c.cfg.discovery(c.account.Domainpart())
-	c.sm.mu.Lock()
-	location := c.sm.location
-	c.sm.mu.Unlock()
-	if d.Override = server; server == "" && location != "" && c.sm.resumable() {
-		d.Override = location // the server that has our stream (XEP-0198 §3)
-	}
-	prepare := func(ctx context.Context, conn net.Conn, t discover.Target) (transport, error) {
-		if t.URL != "" {
-			return c.prepareWS(ctx, t.URL)
-		}
-		return c.prepareTCP(ctx, conn, t.Direct)
-	}
-	var first error
-	if !onlyWebSocket && !c.cfg.WebSocket || d.Override != "" {
-		targets, err := d.Targets(ctx)
-		if err == nil {
-			var t transport
-			if t, _, err = discover.Race(ctx, d, targets, prepare); err == nil {
-				return t, nil
-			}
-		}
-		if server == "" && d.Override != "" { // the location hint was of no use
-			c.sm.mu.Lock()
-			c.sm.location = ""
-			c.sm.mu.Unlock()
-		}
-		first = connectError(err)
-		var ee *EncryptionError
-		if d.Override != "" || ctx.Err() != nil || isPermanent(err) || errors.As(err, &ee) {
-			return nil, only(first)
-		}
-	}
-	targets, err := d.WebSockets(ctx)
-	if err == nil && len(targets) == 0 {
-		err = fmt.Errorf("client: the host-meta file of %s names no WebSocket", c.account.Domainpart())
-	}
-	if err == nil {
-		var t transport
-		if t, _, err = discover.Race(ctx, d, targets, prepare); err == nil {
-			return t, nil
-		}
-	}
-	if first != nil {
-		return nil, only(first)
-	}
-	return nil, only(connectError(err))
-}
-
-// only returns the reason itself if there was but one attempt that got far
-// enough to have one of its own, so that callers see what matters.
-func only(err error) error {
-	var ce *ConnectError
-	if errors.As(err, &ce) && len(ce.Attempts) == 1 {
-		switch e := ce.Attempts[0].Err.(type) {
-		case *EncryptionError, *StreamError:
-			return e
-		}
-	}
-	return err
-}
-
 // serve runs a session that is signed in until its link ends.
 func (c *Client) serve(ctx context.Context, s *session) error {
 	lost := !s.resumed && c.sm.wasUp()
@@ -546,54 +456,6 @@ func (c *Client) killed() error {
 	defer c.mu.Unlock()
 	return c.kill
 }
-
-// Close signs off: what was sent is delivered and acknowledged first, as long as
-// ctx allows; then the stream is closed and Run returns nil. Without a link it
-// waits for one, if there is anything to deliver. Messages that came in and were
-// not handled are left to the server, which keeps them. Close does not wait for
-// handlers, so it may be called from one. If ctx ends first its error is
-// returned, and the link is cut.
-func (c *Client) Close(ctx context.Context) error {
-	defer c.setClosing()
-	c.mu.Lock()
-	again := c.signoff
-	c.signoff = true
-	c.mu.Unlock()
-	if again || !c.running.Load() {
-		return nil
-	}
-	err := c.out.drain(ctx)
-	c.setClosing()
-	c.mu.Lock()
-	t, linked := c.t, c.linked
-	c.mu.Unlock()
-	if t == nil {
-		return err
-	}
-	// The orderly end: the last word on what was handled, then the end of the
-	// stream, which the server answers with its own.
-	final := c.sm.final()
-	c.sm.reset()
-	end := make(chan error, 1)
-	go func() {
-		c.out.finish(final)
-		end <- t.end()
-	}()
-	grace := time.NewTimer(closeGrace)
-	defer grace.Stop()
-	select {
-	case <-linked:
-	case <-ctx.Done():
-		err = errors.Join(err, ctx.Err())
-	case <-grace.C:
-	}
-	c.fail(confab.ErrClosed)
-	<-end
-	return err
-}
-
-// closeGrace is how long the server may take to close its side of the stream.
-const closeGrace = 3 * time.Second
 
 func newUUID() string {
 	var b [16]byte
