@@ -182,16 +182,17 @@ func validName(s string) bool {
 	if s == "" || s[0] == '-' || s[0] == '.' || s[0] >= '0' && s[0] <= '9' {
 		return false
 	}
+	ascii := true
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
 		case c >= utf8.RuneSelf:
-			return utf8.ValidString(s)
+			ascii = false
 		default:
 			return false
 		}
 	}
-	return true
+	return ascii || utf8.ValidString(s)
 }
 
 // String returns e as XML, for logs and tests. What cannot be written is shown

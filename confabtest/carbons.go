@@ -28,8 +28,7 @@ func carbonsFeature(s *Server) {
 
 // eligible reports whether a message is to be copied.
 func (s *Server) eligible(e *confab.Element) bool {
-	if !s.cfg.has(Carbons) || e.Child(nsCarbons, "private") != nil && e.Child(nsHints, "no-copy") != nil ||
-		e.Child(nsCarbons, "private") != nil || e.Child(nsHints, "no-copy") != nil {
+	if !s.cfg.has(Carbons) || e.Child(nsCarbons, "private") != nil || e.Child(nsHints, "no-copy") != nil {
 		return false
 	}
 	switch e.Get("type") {

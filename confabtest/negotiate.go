@@ -261,10 +261,9 @@ func (c *Conn) bind(e *confab.Element) bool {
 		fail("cancel", "not-allowed")
 		return true
 	}
-	ss := c.newSession(a)
+	c.newSession(a)
 	c.write(confab.El(nsClient, "iq", confab.El(nsBind, "bind", confab.El(nsBind, "jid").SetText(a.String()))).
 		Set("type", "result").Set("id", e.Get("id")))
-	_ = ss
 	return true
 }
 

@@ -38,7 +38,7 @@ type exchange struct {
 }
 
 // newMechanism returns the mechanism that the client wants.
-func (c *Conn) newMechanism(name string, sasl2 bool) (mechanism, *failure) {
+func (c *Conn) newMechanism(name string) (mechanism, *failure) {
 	if !c.mayAuth() {
 		return nil, failed("encryption-required", "")
 	}
@@ -108,7 +108,7 @@ func (c *Conn) sasl1(e *confab.Element) error {
 	)
 	switch e.Name.Local {
 	case "auth":
-		m, f := c.newMechanism(e.Get("mechanism"), false)
+		m, f := c.newMechanism(e.Get("mechanism"))
 		if f != nil {
 			return c.authFailed(nsSASL, f)
 		}

@@ -24,7 +24,7 @@ func (c *Conn) sasl2Element(e *confab.Element) error {
 		if strings.HasPrefix(name, "HT-") {
 			m, f = c.newHashedToken(e)
 		} else {
-			m, f = c.newMechanism(name, true)
+			m, f = c.newMechanism(name)
 		}
 		if f != nil {
 			return c.authFailed(nsSASL2, f)
@@ -93,10 +93,9 @@ func (c *Conn) succeed(x *exchange, say []byte) error {
 		success.Add(answer)
 		resumed = ok
 	}
-	var ss *session
 	if b := req.Child(nsBind2, "bind"); b != nil && cfg.has(Bind2) && !resumed {
 		bound := confab.El(nsBind2, "bound")
-		ss = c.bind2(b, bound)
+		c.bind2(b, bound)
 		success.Add(bound)
 	}
 	id.SetText(c.user.addr.String())
@@ -107,18 +106,16 @@ func (c *Conn) succeed(x *exchange, say []byte) error {
 		success.Add(t)
 	}
 	c.write(success)
-	switch {
-	case resumed:
+	if resumed { // then no features follow (XEP-0198 §9.2)
 		c.sess.resend()
-	default:
+	} else {
 		c.write(c.features())
 	}
-	_ = ss
 	return nil
 }
 
 // bind2 is XEP-0386. The lock is held.
-func (c *Conn) bind2(req, bound *confab.Element) *session {
+func (c *Conn) bind2(req, bound *confab.Element) {
 	s := c.srv
 	tag := strings.TrimSpace(req.ChildText(nsBind2, "tag"))
 	key := newID()
@@ -154,5 +151,4 @@ func (c *Conn) bind2(req, bound *confab.Element) *session {
 			ss.inactive = true
 		}
 	}
-	return ss
 }

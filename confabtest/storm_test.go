@@ -116,7 +116,7 @@ func conversation(t *testing.T, n int, faults func(i int, c *confabtest.Conn)) i
 // TestCutEverywhere breaks connections after each number of stanzas, in both
 // directions.
 func TestCutEverywhere(t *testing.T) {
-	const messages = 20
+	const messages = 10
 	for cut := 1; cut <= 2*messages; cut++ {
 		for _, in := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
