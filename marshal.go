@@ -176,23 +176,33 @@ func appendEscaped(b []byte, s string) ([]byte, error) {
 	return append(b, s[last:]...), nil
 }
 
-// validName is true for names that cannot break out of a tag; it is not the
-// whole of XML's NCName production.
+// validName is true for what XML calls an NCName, so that no name breaks out of
+// its tag.
 func validName(s string) bool {
-	if s == "" || s[0] == '-' || s[0] == '.' || s[0] >= '0' && s[0] <= '9' {
-		return false
-	}
-	ascii := true
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
-		case c >= utf8.RuneSelf:
-			ascii = false
-		default:
+	for i, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r == '_':
+		case i > 0 && (r >= '0' && r <= '9' || r == '-' || r == '.'):
+		case r == utf8.RuneError || r < 0xC0 || !nameRune(r, i == 0):
 			return false
 		}
 	}
-	return ascii || utf8.ValidString(s)
+	return s != ""
+}
+
+// nameRune is the part of the production NameStartChar, or NameChar, that is not
+// ASCII (XML 1.0 §2.3).
+func nameRune(r rune, first bool) bool {
+	if r >= 0x300 && r <= 0x36F || r == 0x203F || r == 0x2040 {
+		return !first
+	}
+	for _, x := range [...][2]rune{{0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x2FF}, {0x370, 0x37D}, {0x37F, 0x1FFF}, {0x200C, 0x200D},
+		{0x2070, 0x218F}, {0x2C00, 0x2FEF}, {0x3001, 0xD7FF}, {0xF900, 0xFDCF}, {0xFDF0, 0xFFFD}, {0x10000, 0xEFFFF}} {
+		if r >= x[0] && r <= x[1] {
+			return true
+		}
+	}
+	return false
 }
 
 // String returns e as XML, for logs and tests. What cannot be written is shown
