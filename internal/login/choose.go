@@ -120,7 +120,14 @@ func bind(announced []string, cs *tls.ConnectionState) (binding, bool) {
 }
 
 // bindingData returns what identifies the channel.
-func bindingData(typ string, cs *tls.ConnectionState) ([]byte, error) {
+func bindingData(typ string, cs *tls.ConnectionState) (data []byte, err error) {
+	// A state that did not come from crypto/tls, but from a caller's own
+	// connection, has no keys to export, and panics.
+	defer func() {
+		if recover() != nil {
+			data, err = nil, fmt.Errorf("login: no channel binding %s here", typ)
+		}
+	}()
 	switch {
 	case cs == nil:
 	case typ == "tls-exporter":

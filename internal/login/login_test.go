@@ -622,3 +622,13 @@ func FuzzChallenge(f *testing.F) {
 		}
 	})
 }
+
+// TestForeignState: a connection of the caller's own that claims to be encrypted
+// has nothing to bind to.
+func TestForeignState(t *testing.T) {
+	cs := &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true}
+	x, err := Choose(Offer{Mechanisms: []string{"SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"}, Bindings: []string{"tls-exporter"}}, Credentials{User: "u", Password: "p"}, cs, nil)
+	if err != nil || x.Mechanism != "SCRAM-SHA-1" {
+		t.Errorf("got %+v, %v", x, err)
+	}
+}
