@@ -481,7 +481,8 @@ func (h *Hub) cameBack(m *Message) {
 	}
 	self := h.LocalAddr()
 	for _, j := range [...]jid.JID{s.To, s.To.Bare(), s.To.Domain(), self.Bare(), self.Domain()} {
-		if m.From.Equal(j) || m.From.Bare().Equal(j) {
+		// Not another resource of the same address: in a room that is anybody.
+		if m.From.Equal(j) {
 			s.Fail(*m.Err)
 			h.Emit(SendFailed{ID: s.ID, To: s.To, Err: *m.Err, Sent: s})
 			return
@@ -507,6 +508,10 @@ func (h *Hub) request(el *Element, self jid.JID, size int) {
 	var err error
 	if q.From, q.To, err = h.jids.addresses(el, self); err != nil {
 		h.bad(el, err)
+		return
+	}
+	if q.Type == stanza.ResultIQ || q.Type == stanza.ErrorIQ {
+		h.bad(el, fmt.Errorf("confab: an answer from %q, who was not asked", el.Get("from")))
 		return
 	}
 	if q.ID == "" || q.Type != stanza.GetIQ && q.Type != stanza.SetIQ {

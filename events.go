@@ -18,7 +18,8 @@ func On[T any](s Session, f func(context.Context, T)) (cancel func()) {
 
 // Events is On turned round: a loop over the events of type T. It ends when ctx
 // ends or the session is closed, with the reason as the last error, or when the
-// loop is left. Only events from the call of the loop on are seen. An event
+// loop is left. Only events from when the loop begins are seen, not from the call of
+// Events: to miss nothing, subscribe with On before the session runs. An event
 // counts as handed on when the loop takes it; a loop that does not come back
 // holds up every later event.
 //

@@ -121,19 +121,19 @@ func (h *Hub) ask(ctx context.Context, iq *Element) (*Element, error) {
 }
 
 // route hands an IQ of type result or error to who waits for it. It is called
-// on the reader, and never blocks.
-func (h *Hub) route(el *Element) {
+// on the reader, and never blocks. It is false for an answer from somebody who
+// was not asked.
+func (h *Hub) route(el *Element) (done bool) {
 	id, from := el.Get("id"), el.Get("from")
 	h.waiters.mu.Lock()
 	x := h.waiters.m[id]
 	h.waiters.mu.Unlock()
 	if x == nil {
-		return // its request was given up
+		return true // its request was given up
 	}
 	if from != x.to || from == "" {
 		if !h.mayAnswer(x.jid, from) {
-			h.bad(el, fmt.Errorf("confab: asked %q, but %q answered", x.to, from))
-			return
+			return false
 		}
 	}
 	h.waiters.remove(id, x)
@@ -141,6 +141,7 @@ func (h *Hub) route(el *Element) {
 	case x.ch <- reply{el: el}:
 	default: // it failed a moment ago
 	}
+	return true
 }
 
 func (h *Hub) mayAnswer(to jid.JID, from string) bool {
@@ -216,8 +217,12 @@ func (d *Driver) Deliver(ctx context.Context, el *Element, size int) error {
 	case "iq":
 		switch el.Get("type") {
 		case "result", "error":
-			d.hub.route(el)
-			el, size = nil, 0
+			// One that is refused goes the way of all that is wrong, and its
+			// size counts; the others leave a mark, which is not for nothing
+			// either.
+			if d.hub.route(el) {
+				el, size = nil, 64
+			}
 		}
 	default:
 		return fmt.Errorf("confab: not a stanza: <%s>", el.Name.Local)

@@ -28,7 +28,7 @@ type Client struct {
 	cfg     Config
 	account jid.JID
 	wire    *wireLog
-	keys    login.Keys
+	keys    *login.Keys
 	out     outbox
 	sm      management
 	live    liveness
@@ -75,6 +75,7 @@ func New(cfg Config) (*Client, error) {
 	if c.account, err = c.cfg.check(); err != nil {
 		return nil, err
 	}
+	c.keys = keysOf(c.cfg.Store)
 	c.wire = newWireLog(c.cfg.Wire)
 	c.out.max, c.out.wire = c.cfg.OutboxBytes, c.wire
 	bare := c.account.Bare()
@@ -188,9 +189,11 @@ func (c *Client) run(ctx context.Context) error {
 		established, err := c.once(ctx, server)
 		server = c.cfg.Server
 		if established {
-			up, failures, hops = true, 0, 0
-			if time.Since(began) < c.cfg.BackoffMin {
-				failures = 1 // it let us in and threw us out
+			up = true
+			if time.Since(began) >= steady {
+				failures, hops = 0, 0
+			} else if isBroken(err) {
+				failures = 0 // the network's fault; the server let us in
 			}
 		}
 		if ctx.Err() != nil {
@@ -206,7 +209,8 @@ func (c *Client) run(ctx context.Context) error {
 				server = se.Host
 				continue
 			}
-			return fmt.Errorf("client: redirected more than %d times: %w", maxHops, err)
+			hops = 0
+			err = fmt.Errorf("client: redirected more than %d times: %w", maxHops, err)
 		}
 		var ee *EncryptionError
 		if isPermanent(err) || !up && errors.As(err, &ee) {
@@ -234,6 +238,16 @@ type Retry struct {
 }
 
 const maxHops = 5
+
+// steady is how long a link has to last for the server to count as well again.
+const steady = time.Minute
+
+// isBroken reports whether a link ended without a word of the server's.
+func isBroken(err error) bool {
+	var se *StreamError
+	var ae *ackError
+	return !errors.As(err, &se) && !errors.As(err, &ae)
+}
 
 // backoff returns the pause after n failures in a row. The first is short: most
 // links that are lost can be had again at once.
@@ -279,57 +293,27 @@ func (c *Client) serve(ctx context.Context, s *session) error {
 	}
 	c.addr.Store(&s.addr)
 	c.begin(s)
-	defer c.live.stop()
-
 	linkCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	stop := context.AfterFunc(linkCtx, func() { _ = s.t.Close() })
-	defer stop()
-
-	if s.resumed {
-		if err := c.out.resumed(s.serverH); err != nil {
-			// It counts what we never sent: this stream cannot be trusted.
-			c.sm.reset()
-			c.out.renew()
-			return err
-		}
-		c.sm.resumed()
-		c.out.attach(s.t, true, c.fail)
-	} else {
-		c.sm.setUp(true)
-		switch {
-		case s.enabled.Is(nsSM, "enabled"):
-			c.sm.enable(s.enabled)
-			c.out.attach(s.t, true, c.fail)
-		case !s.sasl2 && s.features.Child(nsSM, "sm") != nil:
-			if err := s.t.send(confab.El(nsSM, "enable").Set("resume", "true")); err != nil {
-				return err
-			}
-			c.out.attach(s.t, true, c.fail)
-		default:
-			c.out.attach(s.t, false, c.fail)
-		}
-	}
-	c.live.start(s.t)
-	if c.closeCtx.Err() != nil {
-		return confab.ErrClosed
-	}
 	var ups sync.WaitGroup
-	ups.Go(func() { c.up(linkCtx, s) })
-
-	err := c.read(linkCtx, s)
+	err := c.attach(s)
+	if err == nil {
+		ups.Go(func() { c.up(linkCtx, s) })
+		err = c.read(linkCtx, s)
+	}
 	if k := c.killed(); k != nil {
 		err = k
 	}
 	_ = s.t.Close()
 	c.out.detach()
-	cancel()
 	c.live.stop()
-	ups.Wait()
 	c.mu.Lock()
 	c.t = nil
 	close(c.linked)
 	c.mu.Unlock()
+	stop()
+	cancel()
+	ups.Wait()
 	c.sm.down()
 	if ctx.Err() != nil || c.closeCtx.Err() != nil {
 		return err
@@ -346,6 +330,38 @@ func (c *Client) serve(ctx context.Context, s *session) error {
 		c.Emit(confab.Lost{Err: err})
 	}
 	return err
+}
+
+// attach lets what is queued flow over a new link.
+func (c *Client) attach(s *session) error {
+	if c.closeCtx.Err() != nil {
+		return confab.ErrClosed
+	}
+	switch {
+	case s.resumed:
+		if err := c.out.resumed(s.serverH); err != nil {
+			// It counts what we never sent: this stream cannot be trusted.
+			c.sm.reset()
+			return err
+		}
+		c.sm.resumed()
+		c.out.attach(s.t, true, c.fail)
+	case s.enabled.Is(nsSM, "enabled"):
+		c.sm.setUp(true)
+		c.sm.enable(s.enabled)
+		c.out.attach(s.t, true, c.fail)
+	case !s.sasl2 && s.features.Child(nsSM, "sm") != nil:
+		c.sm.setUp(true)
+		if err := s.t.send(confab.El(nsSM, "enable").Set("resume", "true")); err != nil {
+			return err
+		}
+		c.out.attach(s.t, true, c.fail)
+	default:
+		c.sm.setUp(true)
+		c.out.attach(s.t, false, c.fail)
+	}
+	c.live.start(s.t)
+	return nil
 }
 
 // begin makes a session the current one.
@@ -411,10 +427,27 @@ func (c *Client) read(ctx context.Context, s *session) error {
 				return err
 			}
 		case nsStream:
-			if el.Name.Local == "error" {
+			switch el.Name.Local {
+			case "error":
 				return streamError(el)
+			case "features": // those after SASL2
+				c.learn(el)
 			}
 		}
+	}
+}
+
+// learn takes the features that are sent when the sign-in is over.
+func (c *Client) learn(features *confab.Element) {
+	if features.Child(nsCSI, "csi") == nil {
+		return
+	}
+	c.mu.Lock()
+	say := c.passive && !c.csi
+	c.csi = true
+	c.mu.Unlock()
+	if say {
+		c.out.say("<inactive xmlns='urn:xmpp:csi:0'/>")
 	}
 }
 

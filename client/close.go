@@ -12,15 +12,24 @@ import (
 // ctx allows; then the stream is closed and Run returns nil. Without a link it
 // waits for one, if there is anything to deliver. Messages that came in and were
 // not handled are left to the server, which keeps them. Close does not wait for
-// handlers, so it may be called from one. If ctx ends first its error is
+// handlers, so it may be called from one, but not from a function given to OnDown. If ctx ends first its error is
 // returned, and the link is cut.
 func (c *Client) Close(ctx context.Context) error {
-	defer c.setClosing()
 	c.mu.Lock()
 	again := c.signoff
 	c.signoff = true
 	c.mu.Unlock()
-	if again || !c.running.Load() {
+	if again {
+		// The first call is at it.
+		select {
+		case <-c.closeCtx.Done():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer c.setClosing()
+	if !c.running.Load() {
 		return nil
 	}
 	err := c.out.drain(ctx)

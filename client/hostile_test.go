@@ -393,3 +393,103 @@ func TestNoLeak(t *testing.T) {
 	buf := make([]byte, 1<<20)
 	t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
 }
+
+// TestUnaskedResumption: a server cannot say that it resumed what nobody asked
+// for, nor make up our address that way.
+func TestUnaskedResumption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := script(t)
+		retry := make(chan client.Retry, 10)
+		confab.On(s.Client, func(_ context.Context, e client.Retry) { retry <- e })
+		s.tr.ExpectHeader("example.net")
+		s.tr.SendHeader("example.net", "<authentication xmlns='urn:xmpp:sasl:2'><mechanism>PLAIN</mechanism></authentication>")
+		s.tr.Next()
+		s.tr.Send("<success xmlns='urn:xmpp:sasl:2'><authorization-identifier>mallory@example.com/x</authorization-identifier><resumed xmlns='urn:xmpp:sm:3' h='0'/></success>")
+		if e := <-retry; !strings.Contains(e.Err.Error(), "another stream") {
+			t.Errorf("got %v", e.Err)
+		}
+		if s.Stats().Links != 0 {
+			t.Error("it was believed")
+		}
+		s.end()
+	})
+}
+
+// TestRoomError: an error about a message counts from the room, not from anybody
+// in it.
+func TestRoomError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := script(t)
+		s.tr.SignIn(me)
+		s.tr.Next()
+		sent, err := s.SendMessage(context.Background(), confab.Draft{To: jid.MustParse("room@muc.example.net"), Type: stanza.GroupChatMessage, ID: "m1", Body: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.tr.Next()
+		const e = "<error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+		s.tr.Send("<message type='error' id='m1' from='room@muc.example.net/mallory'>" + e)
+		synctest.Wait()
+		if err := sent.Err(); err != nil {
+			t.Errorf("mallory was believed: %v", err)
+		}
+		s.tr.Send("<message type='error' id='m1' from='room@muc.example.net'>" + e)
+		synctest.Wait()
+		if err := sent.Err(); !errors.Is(err, stanza.Error{Condition: stanza.Forbidden}) {
+			t.Errorf("got %v", err)
+		}
+		s.tr.Cut()
+		s.end()
+	})
+}
+
+// TestRedirects: a server that lets us in and sends us on, again and again, is
+// not followed without pauses.
+func TestRedirects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		addr := srv.AddAccount("user", "pw")
+		c, err := client.New(client.Config{Address: addr, Password: "pw", Dial: srv.Dial, BackoffMin: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		confab.On(c, func(context.Context, confab.Ready) { srv.Disconnect("see-other-host", "") })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = c.Run(ctx)
+		if n := srv.Stats().Connections; n > 60 {
+			t.Errorf("%d connections in a minute", n)
+		}
+		srv.Close()
+	})
+}
+
+// TestCloseSaysWhatIsLeft: Close is not content when something was not delivered.
+func TestCloseSaysWhatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := script(t)
+		s.tr.SignInManaged(me, "sm1")
+		s.tr.Next()
+		s.tr.Cut()
+		synctest.Wait()
+		sent, err := s.SendMessage(context.Background(), confab.Draft{To: jid.MustParse("juliet@example.net"), Body: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- s.Close(context.Background()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the second Close: %v", err)
+		}
+		s.end() // nothing can be delivered any more
+		if err := <-closed; err == nil {
+			t.Error("the first Close was content")
+		}
+		if sent.Err() == nil {
+			t.Error("the message did not fail")
+		}
+	})
+}

@@ -58,6 +58,11 @@ func (l *liveness) check() {
 	}
 	if !l.probe.IsZero() && last.After(l.probe) {
 		l.probe = time.Time{}
+		if asked := l.c.out.askedAt(); !asked.IsZero() && now.Sub(asked) > 2*l.c.cfg.Patience && !l.parked.Load() {
+			// It talks, but will not say what it has: what we send would pile up.
+			l.c.fail(ErrTimeout)
+			return
+		}
 	}
 	next := l.period()
 	switch {

@@ -26,6 +26,7 @@ type session struct {
 	mechanism string
 	sasl2     bool
 	fast      bool            // signed in with a token
+	resume    string          // the stream that was asked to be resumed
 	lost      *confab.Element // <failed/> of a resumption that was tried
 }
 
@@ -104,7 +105,7 @@ func (c *Client) signIn(ctx context.Context, s *session, list *confab.Element) e
 	if err != nil {
 		return err
 	}
-	x, err := login.Choose(o, cr, s.t.tlsState(), &c.keys)
+	x, err := login.Choose(o, cr, s.t.tlsState(), c.keys)
 	if err != nil {
 		return &AuthError{Offered: o.Mechanisms, Err: err}
 	}
@@ -210,7 +211,9 @@ func decode(s string) ([]byte, error) {
 // (RFC 6120 §7).
 func (c *Client) bind(s *session) error {
 	if s.features.Child(nsSM, "sm") != nil && c.sm.resumable() {
-		if err := s.t.send(c.sm.resume()); err != nil {
+		req := c.sm.resume()
+		s.resume = req.Get("previd")
+		if err := s.t.send(req); err != nil {
 			return err
 		}
 		el, _, err := s.t.next()
@@ -229,7 +232,7 @@ func (c *Client) resumption(s *session, el *confab.Element) (done bool, err erro
 	switch {
 	case el.Is(nsSM, "resumed"):
 		h, err := strconv.ParseUint(el.Get("h"), 10, 32)
-		if err != nil || el.Get("previd") != c.sm.id {
+		if err != nil || s.resume == "" || el.Get("previd") != s.resume {
 			return false, fmt.Errorf("client: the server resumed another stream: %s", el)
 		}
 		s.resumed, s.serverH, s.addr = true, uint32(h), c.LocalAddr()

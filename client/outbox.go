@@ -69,13 +69,14 @@ type outbox struct {
 	max  int // bytes
 	wire *wireLog
 
-	mu      sync.Mutex
-	chunks  []*chunk
-	bytes   int           // in all chunks, not acknowledged
-	room    chan struct{} // closed when bytes fall
-	empty   chan struct{} // closed when nothing is left
-	control []byte        // <a/>, <r/> and the like: not counted, not kept
-	closed  error
+	mu          sync.Mutex
+	chunks      []*chunk
+	bytes       int           // in all chunks, not acknowledged
+	room        chan struct{} // closed when bytes fall
+	empty       chan struct{} // closed when nothing is left
+	control     []byte        // <a/>, <r/> and the like: not counted, not kept
+	closed      error
+	undelivered error // why something was left when it was closed
 
 	w        stanzaWriter  // the link, or nil while there is none
 	gen      int           // of the link
@@ -137,12 +138,15 @@ func (o *outbox) put(ctx context.Context, st confab.Appender, k kind, sent *conf
 	return n, nil
 }
 
+// maxControl bounds what waits for a server that does not read.
+const maxControl = 16 << 10
+
 // say queues something that is no stanza.
 func (o *outbox) say(s string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.w == nil {
-		return
+	if o.w == nil || len(o.control) > maxControl {
+		return // what is said counts up: the next one says it too
 	}
 	o.control = append(o.control, s...)
 	o.flush()
@@ -524,8 +528,9 @@ func (o *outbox) keep(b []byte, e entry) {
 func (o *outbox) drain(ctx context.Context) error {
 	o.mu.Lock()
 	if o.bytes == 0 || o.closed != nil {
+		err := o.undelivered
 		o.mu.Unlock()
-		return nil
+		return err
 	}
 	if o.empty == nil {
 		o.empty = make(chan struct{})
@@ -535,7 +540,9 @@ func (o *outbox) drain(ctx context.Context) error {
 	o.ask()
 	select {
 	case <-empty:
-		return nil
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.undelivered
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -545,6 +552,9 @@ func (o *outbox) drain(ctx context.Context) error {
 func (o *outbox) close(err error) {
 	o.mu.Lock()
 	o.closed = err
+	if o.bytes > 0 {
+		o.undelivered = err
+	}
 	left := o.take(1 << 30)
 	if o.room != nil {
 		close(o.room)

@@ -43,7 +43,7 @@ func (c *Client) signIn2(ctx context.Context, s *session, list *confab.Element) 
 }
 
 func (c *Client) authenticate(ctx context.Context, s *session, o login.Offer, cr login.Credentials, inline *confab.Element) error {
-	x, err := login.Choose(o, cr, s.t.tlsState(), &c.keys)
+	x, err := login.Choose(o, cr, s.t.tlsState(), c.keys)
 	if err != nil {
 		return &AuthError{Offered: o.Mechanisms, Err: err}
 	}
@@ -126,7 +126,9 @@ func (c *Client) authenticateElement(ctx context.Context, s *session, mechanism 
 	auth.Add(confab.El(nsSASL2, "user-agent",
 		confab.El(nsSASL2, "software").SetText(c.cfg.Software.Name)).Set("id", c.known.Agent))
 	if inline.Child(nsSM, "sm") != nil && c.sm.resumable() {
-		auth.Add(c.sm.resume())
+		req := c.sm.resume()
+		s.resume = req.Get("previd")
+		auth.Add(req)
 	}
 	if b := inline.Child(nsBind2, "bind"); b != nil {
 		tag := c.account.Resourcepart()

@@ -67,7 +67,7 @@ func (m *management) enable(el *confab.Element) {
 	switch strings.TrimSpace(el.Get("resume")) {
 	case "true", "1":
 		m.id, m.location = el.Get("id"), el.Get("location")
-		if s, err := strconv.Atoi(el.Get("max")); err == nil && s > 0 {
+		if s, err := strconv.Atoi(el.Get("max")); err == nil && s > 0 && s < 1<<30 {
 			m.max = time.Duration(s) * time.Second
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/confab-im/confab/internal/login"
 )
 
 // A Store keeps small values between runs of a program: tokens and what is known
@@ -25,10 +27,23 @@ type Store interface {
 }
 
 // MemoryStore is a [Store] that forgets everything when the program ends. Its
-// zero value is ready for use.
+// zero value is ready for use. Clients that share one, or a FileStore, also share
+// what is derived from a password, which is most of the work of a sign-in.
 type MemoryStore struct {
-	mu sync.Mutex
-	m  map[string][]byte
+	mu   sync.Mutex
+	m    map[string][]byte
+	keys login.Keys // not stored
+}
+
+// keysOf returns the cache of derived keys that belongs to a store.
+func keysOf(s Store) *login.Keys {
+	switch s := s.(type) {
+	case *MemoryStore:
+		return &s.keys
+	case *FileStore:
+		return &s.keys
+	}
+	return new(login.Keys)
 }
 
 // Get implements [Store].
@@ -68,6 +83,7 @@ type FileStore struct {
 	path string
 	mu   sync.Mutex
 	m    map[string][]byte
+	keys login.Keys // not stored
 }
 
 // NewFileStore opens the store in the file at path, or begins one.

@@ -237,6 +237,12 @@ func (c *Client) prepareTCP(ctx context.Context, conn net.Conn, direct bool) (tr
 		return nil, err
 	}
 	features, err := nextFeatures(t)
+	var se *StreamError
+	if errors.As(err, &se) {
+		// Anybody on the way can say that, so it neither ends Run nor leads
+		// elsewhere.
+		return nil, fmt.Errorf("client: before there was encryption: %v", se)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -344,7 +344,7 @@ func TestKeys(t *testing.T) {
 			t.Error("another password gives the same keys")
 		}
 	}
-	if len(k.m) > 16 {
+	if len(k.m) > maxKeys {
 		t.Errorf("%d keys are kept", len(k.m))
 	}
 	var none *Keys

@@ -48,6 +48,9 @@ type Keys struct {
 	m  map[string]scramKeys
 }
 
+// maxKeys is how many are kept. Beyond that they are made again.
+const maxKeys = 64
+
 type scramKeys struct{ client, server []byte }
 
 // derive returns the keys for a password and a salt.
@@ -70,7 +73,7 @@ func (k *Keys) derive(name string, h func() hash.Hash, password string, salt []b
 	keys := scramKeys{mac(h, salted, "Client Key"), mac(h, salted, "Server Key")}
 	if k != nil {
 		k.mu.Lock()
-		if k.m == nil || len(k.m) >= 16 {
+		if k.m == nil || len(k.m) >= maxKeys {
 			k.m = map[string]scramKeys{}
 		}
 		k.m[id] = keys

@@ -57,10 +57,14 @@ func (claimed) ConnectionState() tls.ConnectionState {
 	return tls.ConnectionState{HandshakeComplete: true, Version: tls.VersionTLS13}
 }
 
+// store is shared by the clients of W7, which all are of one account: what it
+// keeps is for those who sign in again.
+var store client.Store
+
 // start signs a client in, and returns when it is ready.
 func start(setup func(*client.Client)) (c *client.Client, done chan error) {
 	c, err := client.New(client.Config{
-		Address: env("XB_JID"), Password: env("XB_PASS"), Server: "xmpp://" + env("XB_ADDR"),
+		Address: env("XB_JID"), Password: env("XB_PASS"), Server: "xmpp://" + env("XB_ADDR"), Store: store,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			var d net.Dialer
 			conn, err := d.DialContext(ctx, network, address)
@@ -169,6 +173,7 @@ func main() {
 		stop()
 		select {}
 	case strings.HasPrefix(work, "W7"):
+		store = &client.MemoryStore{}
 		for range num {
 			c, done := start(func(c *client.Client) { confab.On(c, onMessage) })
 			say(c, "GO")
