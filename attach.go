@@ -186,7 +186,7 @@ func Fallback(s Session, h xmpp.Handler) error {
 			case err != nil:
 				return nil, err
 			case answered:
-				return nil, errAnswered
+				return nil, ErrAnswered
 			}
 			return nil, stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable}
 		})

@@ -35,7 +35,8 @@ type HubConfig struct {
 	// [DefaultTimeout].
 	Timeout time.Duration
 	// QueueBytes is how much may have been read and not yet been handled before
-	// reading pauses; 0 stands for 8 MiB. While somebody waits for a reply
+	// reading pauses; 0 stands for 8 MiB. A stanza counts with its bytes, or with
+	// 120 for each of its elements if that is more. While somebody waits for a reply
 	// reading goes on, up to eight times as much: beyond that the link is ended
 	// with [ErrSlow].
 	QueueBytes int
@@ -69,6 +70,7 @@ type Hub struct {
 	closed   bool
 	iqs      map[iqKey]*iqHandler
 	noIQ     *iqHandler
+	nodes    map[string]IQFunc
 	up       []func(context.Context, bool) error
 	down     []func(error, bool)
 	features []string
@@ -141,6 +143,23 @@ func (h *Hub) HandleIQ(typ stanza.IQType, payload xml.Name, f IQFunc) error {
 		h.iqs = map[iqKey]*iqHandler{}
 	}
 	h.iqs[k] = &iqHandler{hub: h, f: f}
+	return nil
+}
+
+// HandleNode implements [Session].
+func (h *Hub) HandleNode(node string, f IQFunc) error {
+	if node == "" {
+		return errors.New("confab: a node has a name")
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.nodes[node] != nil {
+		return fmt.Errorf("%w: node %q", ErrTaken, node)
+	}
+	if h.nodes == nil {
+		h.nodes = map[string]IQFunc{}
+	}
+	h.nodes[node] = f
 	return nil
 }
 

@@ -135,7 +135,7 @@ func request(typ, id string, payload ...*confab.Element) *confab.Element {
 
 func (s fakeSession) deliver(el *confab.Element) {
 	s.t.Helper()
-	if err := s.drv.Deliver(context.Background(), el, 100); err != nil {
+	if err := s.drv.Deliver(context.Background(), el, 300); err != nil {
 		s.t.Errorf("Deliver: %v", err)
 	}
 }
@@ -528,14 +528,14 @@ func TestBlockingOn(t *testing.T) {
 }
 
 func TestSlowConsumer(t *testing.T) {
-	bubble(t, confab.HubConfig{QueueBytes: 1000}, func(t *testing.T, s fakeSession) {
+	bubble(t, confab.HubConfig{QueueBytes: 3000}, func(t *testing.T, s fakeSession) {
 		block := make(chan struct{})
 		confab.On(s, func(_ context.Context, _ *confab.Message) { <-block })
 		// In whole 1000 bytes fit; the eleventh stanza parks the reader.
 		parked := make(chan error, 1)
 		go func() {
 			for range 20 {
-				if err := s.drv.Deliver(context.Background(), message("a@b", "", "x"), 100); err != nil {
+				if err := s.drv.Deliver(context.Background(), message("a@b", "", "x"), 300); err != nil {
 					parked <- err
 					return
 				}
@@ -543,7 +543,7 @@ func TestSlowConsumer(t *testing.T) {
 			parked <- nil
 		}()
 		synctest.Wait()
-		if r, _, _ := s.drv.Counts(); r != 11 || s.drv.Backlog() != 1100 {
+		if r, _, _ := s.drv.Counts(); r != 11 || s.drv.Backlog() != 3300 {
 			t.Errorf("read %d, backlog %d", r, s.drv.Backlog())
 		}
 		// Somebody who waits for a reply lets it go on.
@@ -557,7 +557,7 @@ func TestSlowConsumer(t *testing.T) {
 		var err error
 		n := 20
 		for ; n < 200; n++ {
-			if err = s.drv.Deliver(context.Background(), message("a@b", "", "x"), 100); err != nil {
+			if err = s.drv.Deliver(context.Background(), message("a@b", "", "x"), 300); err != nil {
 				break
 			}
 		}
@@ -585,17 +585,17 @@ func TestSlowConsumer(t *testing.T) {
 
 // A parked reader can be called off, and what it brought stays.
 func TestParkedReader(t *testing.T) {
-	bubble(t, confab.HubConfig{QueueBytes: 150}, func(t *testing.T, s fakeSession) {
+	bubble(t, confab.HubConfig{QueueBytes: 450}, func(t *testing.T, s fakeSession) {
 		block := make(chan struct{})
 		confab.On(s, func(_ context.Context, _ *confab.Message) { <-block })
 		s.deliver(message("a@b", "", "x"))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := s.drv.Deliver(ctx, message("a@b", "", "x"), 100); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.drv.Deliver(ctx, message("a@b", "", "x"), 300); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 		parked := make(chan error, 1)
-		go func() { parked <- s.drv.Deliver(context.Background(), message("a@b", "", "x"), 100) }()
+		go func() { parked <- s.drv.Deliver(context.Background(), message("a@b", "", "x"), 300) }()
 		synctest.Wait()
 		if len(parked) != 0 {
 			t.Error("the reader is not parked")
@@ -633,7 +633,7 @@ func TestTruncate(t *testing.T) {
 		if n := s.drv.Truncate(); n != 1 {
 			t.Errorf("Truncate: %d", n)
 		}
-		if s.drv.Backlog() != 100 {
+		if s.drv.Backlog() != 300 {
 			t.Errorf("backlog %d", s.drv.Backlog())
 		}
 		close(block)
@@ -1427,6 +1427,29 @@ func TestRequester(t *testing.T) {
 			t.Error("an empty answer was decoded")
 		}
 		if err := confab.Do(t.Context(), s, q, nil, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTinyElements: a stanza counts with the memory that it takes.
+func TestTinyElements(t *testing.T) {
+	bubble(t, confab.HubConfig{}, func(t *testing.T, s fakeSession) {
+		block := make(chan struct{})
+		confab.On(s, func(_ context.Context, _ *confab.Message) { <-block })
+		el := message("a@b", "", "x")
+		for range 1000 {
+			el.Add(confab.El("x", "y"))
+		}
+		if err := s.drv.Deliver(context.Background(), el, 4100); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := s.drv.Backlog(); n < 100_000 {
+			t.Errorf("a thousand elements count as %d bytes", n)
+		}
+		close(block)
+		if err := s.drv.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -64,9 +64,6 @@ func (k *iqHandler) run() {
 	}
 }
 
-// errAnswered is for handlers that have sent their answer themselves.
-var errAnswered = errors.New("confab: answered already")
-
 func (k *iqHandler) answer(q *IQ) (el *Element) {
 	var p *Element
 	err := error(stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError})
@@ -84,7 +81,7 @@ func (k *iqHandler) answer(q *IQ) (el *Element) {
 			return res
 		}
 	}
-	if errors.Is(err, errAnswered) {
+	if errors.Is(err, ErrAnswered) {
 		return nil
 	}
 	var se stanza.Error

@@ -227,7 +227,22 @@ func (d *Driver) Deliver(ctx context.Context, el *Element, size int) error {
 	default:
 		return fmt.Errorf("confab: not a stanza: <%s>", el.Name.Local)
 	}
-	return d.hub.in.push(ctx, el, size)
+	// A stanza of many tiny elements takes much more memory than it had bytes.
+	return d.hub.in.push(ctx, el, max(size, elements(el)*elementBytes))
+}
+
+// elementBytes is about what an element takes in memory.
+const elementBytes = 120
+
+func elements(el *Element) int {
+	if el == nil {
+		return 0
+	}
+	n := 1
+	for _, c := range el.Children {
+		n += elements(c)
+	}
+	return n
 }
 
 // Hold says that the reader has more at hand, and will deliver it without waiting
@@ -328,6 +343,13 @@ func (d *Driver) Features(changed func()) []string {
 		h.changed = changed
 	}
 	return h.features
+}
+
+// Node returns what answers service discovery about a node, or nil.
+func (d *Driver) Node(node string) IQFunc {
+	d.hub.mu.Lock()
+	defer d.hub.mu.Unlock()
+	return d.hub.nodes[node]
 }
 
 // Close ends the context of all handlers, fails all that waits with

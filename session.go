@@ -33,6 +33,9 @@ var (
 	// dispatcher, which would wait for itself.
 	ErrInHandler = errors.New("confab: cannot wait for the dispatcher in a handler that it runs")
 
+	// ErrAnswered is returned by an [IQFunc] that has sent the answer itself, or
+	// will. It is not a failure.
+	ErrAnswered = errors.New("confab: answered already")
 	// ErrConsumed is returned by a message handler that has dealt with a message:
 	// later stages and the user do not see it. It is not a failure.
 	ErrConsumed = errors.New("confab: consumed")
@@ -77,6 +80,10 @@ type Session interface {
 	// stands for all that nobody else handles. Each handler runs on a goroutine
 	// of its own, so it may block and ask; its requests come in order.
 	HandleIQ(typ stanza.IQType, payload xml.Name, h IQFunc) error
+	// HandleNode makes f answer service discovery, disco#info and disco#items,
+	// about a node of this client (XEP-0030 §4). There is one owner per node: a
+	// second gets [ErrTaken]. F must be quick.
+	HandleNode(node string, f IQFunc) error
 	// HandleMessage lets f see, and change, every message in this stage. A
 	// handler returns nil to let the message go on, [ErrConsumed] to end it, any
 	// other error to report a failure and let it go on.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/xml"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,14 +27,28 @@ type answers struct {
 	mu       sync.Mutex
 	c        *Client
 	features []string
-	ver      string
-	sent     bool // the own presence went out on this stream
+	said     []announced     // what presences told of, the newest first
+	stale    bool            // the features have changed since
+	sent     bool            // the own presence went out on this stream
+	own      *confab.Element // the presence that the program sent last, or nil
+
+	sending sync.Mutex // held while the own presence is queued: the last is the last
 }
+
+// announced is an answer to disco#info that a presence tells of. Who asks for one
+// of the last few gets it even when it has changed meanwhile (XEP-0390 §7.1).
+type announced struct {
+	ver, hash string // by XEP-0115 and XEP-0390
+	query     *confab.Element
+}
+
+// maxAnnounced is how many are kept.
+const maxAnnounced = 4
 
 // register makes the handlers.
 func (a *answers) register(c *Client) error {
 	a.c = c
-	c.Advertise(caps.NSInfo, caps.NS, nsVersion, nsTime, nsPing)
+	c.Advertise(caps.NSInfo, caps.NS, caps.NS2, nsVersion, nsTime, nsPing)
 	a.features = c.drv.Features(a.changed)
 	for _, h := range []struct {
 		space, local string
@@ -64,60 +79,137 @@ func (a *answers) register(c *Client) error {
 // presence.
 func (a *answers) changed() {
 	a.mu.Lock()
-	a.features, a.ver = a.c.drv.Features(nil), ""
+	a.features, a.stale = a.c.drv.Features(nil), true
 	sent := a.sent
 	a.mu.Unlock()
 	if sent {
-		a.c.Go(func(ctx context.Context) { _ = a.c.SendElement(ctx, a.presence(a.c)) })
+		a.c.Go(func(ctx context.Context) {
+			a.sending.Lock()
+			defer a.sending.Unlock()
+			_ = a.announce(ctx)
+		})
 	}
 }
 
-// query makes the answer to disco#info.
+// query makes the answer to disco#info. The stream is in English: saying so in the
+// identity keeps the hash the same, whatever becomes of xml:lang on the way.
 func (a *answers) query() *confab.Element {
 	s := &a.c.cfg.Software
-	q := confab.El(caps.NSInfo, "query",
-		confab.El(caps.NSInfo, "identity").Set("category", s.Category).Set("type", s.Type).Set("name", s.Name))
+	id := confab.El(caps.NSInfo, "identity").Set("category", s.Category).Set("type", s.Type).Set("name", s.Name)
+	id.Attr = append(id.Attr, xml.Attr{Name: xml.Name{Space: "http://www.w3.org/XML/1998/namespace", Local: "lang"}, Value: "en"})
+	q := confab.El(caps.NSInfo, "query", id)
 	for _, f := range a.features {
 		q.Add(confab.El(caps.NSInfo, "feature").Set("var", f))
 	}
 	return q.Add(s.Forms...)
 }
 
-// verification returns the hash of it.
-func (a *answers) verification() string {
+// current returns the newest answer and its hashes.
+func (a *answers) current() announced {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ver == "" {
-		a.ver, _ = caps.Ver(a.query()) // our own is well-formed
+	if len(a.said) > 0 && !a.stale {
+		return a.said[0]
 	}
-	return a.ver
+	q := a.query()
+	ver, _ := caps.Ver(q)                     // our own is well-formed
+	hash, _ := caps.Hash(q, caps.Default, "") // none if the program's forms have no type
+	a.said = slices.Insert(a.said, 0, announced{ver, hash, q})
+	a.said, a.stale = a.said[:min(len(a.said), maxAnnounced)], false
+	return a.said[0]
+}
+
+// isBroadcast reports whether a stanza is the own presence, for everybody.
+func isBroadcast(el *confab.Element) bool {
+	return el.Name.Local == "presence" && el.Get("to") == "" && (el.Get("type") == "" || el.Get("type") == "unavailable")
+}
+
+// broadcast takes the own presence from the program. What was sent last is what
+// later sign-ins begin with, and what they begin with if none is up yet.
+func (a *answers) broadcast(ctx context.Context, el *confab.Element) error {
+	if a.c.cfg.NoPresence {
+		return clientLink{a.c}.write(ctx, el, nil)
+	}
+	if _, err := el.AppendXML(nil, confab.NSClient); err != nil {
+		return err
+	}
+	a.sending.Lock()
+	defer a.sending.Unlock()
+	a.mu.Lock()
+	a.own = el.Clone()
+	sent := a.sent
+	a.mu.Unlock()
+	if !sent {
+		return nil
+	}
+	return a.announce(ctx)
+}
+
+// first sends the own presence on a new stream.
+func (a *answers) first(ctx context.Context) error {
+	a.sending.Lock()
+	defer a.sending.Unlock()
+	a.mu.Lock()
+	a.sent = true
+	hidden := a.own.Get("type") != ""
+	a.mu.Unlock()
+	if hidden {
+		return nil
+	}
+	return a.announce(ctx)
+}
+
+// announce sends the own presence.
+func (a *answers) announce(ctx context.Context) error {
+	return clientLink{a.c}.write(ctx, a.presence(), nil)
 }
 
 // presence makes the own presence.
-func (a *answers) presence(c *Client) *confab.Element {
-	p := c.cfg.Presence.Clone()
+func (a *answers) presence() *confab.Element {
+	a.mu.Lock()
+	p := a.own.Clone()
+	a.mu.Unlock()
+	if p == nil {
+		p = a.c.cfg.Presence.Clone()
+	}
 	if p == nil {
 		p = confab.El(confab.NSClient, "presence")
 	}
-	p.Add(caps.Element(c.cfg.Software.Node, a.verification()))
-	a.mu.Lock()
-	a.sent = true
-	a.mu.Unlock()
+	if p.Get("type") == "" && p.Child(caps.NS, "c") == nil {
+		now := a.current()
+		p.Add(caps.Element(a.c.cfg.Software.Node, now.ver))
+		if now.hash != "" {
+			p.Add(caps.Element2(caps.Default, now.hash))
+		}
+	}
 	return p
 }
 
-func (a *answers) info(_ context.Context, q *confab.IQ) (any, error) {
+func (a *answers) info(ctx context.Context, q *confab.IQ) (any, error) {
 	node := q.Payload.Get("node")
-	if node != "" && node != a.c.cfg.Software.Node+"#"+a.verification() {
-		return nil, stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound}
+	if f := a.c.drv.Node(node); f != nil {
+		return f(ctx, q)
+	}
+	now := a.current()
+	if node == "" {
+		return now.query, nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.query().Set("node", node), nil
+	for _, s := range a.said {
+		if node == a.c.cfg.Software.Node+"#"+s.ver || s.hash != "" && node == caps.Node(caps.Default, s.hash) {
+			return s.query.Clone().Set("node", node), nil
+		}
+	}
+	return nil, stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound}
 }
 
-func (a *answers) items(_ context.Context, q *confab.IQ) (any, error) {
-	if q.Payload.Get("node") != "" {
+func (a *answers) items(ctx context.Context, q *confab.IQ) (any, error) {
+	node := q.Payload.Get("node")
+	if f := a.c.drv.Node(node); f != nil {
+		return f(ctx, q)
+	}
+	if node != "" {
 		return nil, stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound}
 	}
 	return confab.El(nsItems, "query"), nil

@@ -39,11 +39,12 @@ type Client struct {
 	running atomic.Bool
 
 	mu        sync.Mutex
-	t         transport     // the link, while there is one
-	kill      error         // why it was closed by us
-	signoff   bool          // Close is at work
-	linked    chan struct{} // closed when the link is gone
-	csi       bool          // the server understands client states
+	t         transport       // the link, while there is one
+	kill      error           // why it was closed by us
+	signoff   bool            // Close is at work
+	linked    chan struct{}   // closed when the link is gone
+	csi       bool            // the server understands client states
+	features  *confab.Element // of the stream, after signing in
 	passive   bool
 	mechanism string
 	byToken   bool
@@ -99,6 +100,13 @@ func (l clientLink) LocalAddr() jid.JID { return *l.c.addr.Load() }
 
 // Write implements [confab.Link].
 func (l clientLink) Write(ctx context.Context, st confab.Appender, sent *confab.Sent) error {
+	if el, ok := st.(*confab.Element); ok && isBroadcast(el) {
+		return l.c.answers.broadcast(ctx, el)
+	}
+	return l.write(ctx, st, sent)
+}
+
+func (l clientLink) write(ctx context.Context, st confab.Appender, sent *confab.Sent) error {
 	k := kindMessage
 	if el, ok := st.(*confab.Element); ok {
 		switch el.Name.Local {
@@ -370,6 +378,9 @@ func (c *Client) begin(s *session) {
 	defer c.mu.Unlock()
 	c.t, c.kill, c.linked = s.t, nil, make(chan struct{})
 	c.csi = s.features.Child(nsCSI, "csi") != nil || c.csi && s.resumed
+	if !s.resumed {
+		c.features = s.features
+	}
 	c.mechanism, c.byToken = s.mechanism, s.fast
 	c.stats.links.Add(1)
 	if s.resumed {
@@ -384,7 +395,7 @@ func (c *Client) up(ctx context.Context, s *session) {
 		return
 	}
 	if !s.resumed && !c.cfg.NoPresence {
-		if err := c.SendElement(ctx, c.answers.presence(c)); err != nil {
+		if err := c.answers.first(ctx); err != nil {
 			return
 		}
 	}
@@ -426,6 +437,10 @@ func (c *Client) read(ctx context.Context, s *session) error {
 			if err := c.managed(el); err != nil {
 				return err
 			}
+		case nsFraming:
+			if to := el.Get("see-other-uri"); to != "" { // RFC 7395 §3.6.1
+				return &StreamError{Condition: "see-other-host", Host: to}
+			}
 		case nsStream:
 			switch el.Name.Local {
 			case "error":
@@ -437,8 +452,19 @@ func (c *Client) read(ctx context.Context, s *session) error {
 	}
 }
 
+// StreamFeature reports whether the server announced this stream feature when the
+// client had signed in, such as urn:xmpp:features:pre-approval.
+func (c *Client) StreamFeature(space, local string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.features.Child(space, local) != nil
+}
+
 // learn takes the features that are sent when the sign-in is over.
 func (c *Client) learn(features *confab.Element) {
+	c.mu.Lock()
+	c.features = features
+	c.mu.Unlock()
 	if features.Child(nsCSI, "csi") == nil {
 		return
 	}

@@ -201,7 +201,7 @@ func (c *Config) check() (account jid.JID, err error) {
 
 // discovery is the part of the configuration that finds servers.
 func (c *Config) discovery(domain string) discover.Config {
-	d := discover.Config{Domain: domain, Override: c.Server, Proxy: c.Proxy}
+	d := discover.Config{Domain: domain, Override: c.Server, Proxy: c.Proxy, TLS: c.TLS}
 	if c.Dial != nil {
 		d.Dial = c.Dial
 	}

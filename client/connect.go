@@ -40,7 +40,8 @@ func (c *Client) reach(ctx context.Context, server string) (transport, error) {
 	c.sm.mu.Lock()
 	location := c.sm.location
 	c.sm.mu.Unlock()
-	if d.Override = server; server == "" && location != "" && c.sm.resumable() {
+	noTCP := onlyWebSocket || c.cfg.WebSocket
+	if d.Override = server; server == "" && location != "" && !noTCP && c.sm.resumable() {
 		d.Override = location // the server that has our stream (XEP-0198 §3)
 	}
 	prepare := func(ctx context.Context, conn net.Conn, t discover.Target) (transport, error) {
@@ -50,7 +51,7 @@ func (c *Client) reach(ctx context.Context, server string) (transport, error) {
 		return c.prepareTCP(ctx, conn, t.Direct)
 	}
 	var first error
-	if !onlyWebSocket && !c.cfg.WebSocket || d.Override != "" {
+	if !noTCP || d.Override != "" {
 		targets, err := d.Targets(ctx)
 		if err == nil {
 			var t transport

@@ -94,7 +94,8 @@ func TestHostileStanzas(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := script(t)
 				s.tr.SignInManaged(me, "sm1")
-				s.tr.Expect(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='*' ver='*'/></presence>`)
+				s.tr.Expect(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='*' ver='*'/>` +
+					`<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>*</hash></c></presence>`)
 				go s.tr.Send(xml + `<message from='juliet@example.net/balcony' type='chat' id='after'><body>still there?</body></message>`)
 				for {
 					m := <-s.msgs
@@ -143,7 +144,8 @@ func TestFatal(t *testing.T) {
 				retry := make(chan client.Retry, 10)
 				confab.On(s.Client, func(_ context.Context, e client.Retry) { retry <- e })
 				s.tr.SignInManaged(me, "sm1")
-				s.tr.Expect(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='*' ver='*'/></presence>`)
+				s.tr.Expect(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='*' ver='*'/>` +
+					`<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>*</hash></c></presence>`)
 				// A request that waits is told.
 				asked := make(chan error, 1)
 				go func() {

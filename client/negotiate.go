@@ -120,41 +120,59 @@ func (c *Client) signIn(ctx context.Context, s *session, list *confab.Element) e
 	if err := s.t.send(auth); err != nil {
 		return err
 	}
+	if _, err := converse(s.t, nsSASL, x, o); err != nil {
+		return err
+	}
+	s.mechanism = x.Mechanism
+	return c.signedIn(ctx, x.Mechanism)
+}
+
+// converse answers challenges, in either profile of SASL, until the server says
+// <success/>, which it returns, proven.
+func converse(t transport, space string, x *login.Exchange, o login.Offer) (*confab.Element, error) {
+	fail := func(err error) error {
+		return &AuthError{Mechanism: x.Mechanism, Offered: o.Mechanisms, Err: err}
+	}
 	for {
-		el, _, err := s.t.next()
+		el, _, err := t.next()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch {
-		case el.Is(nsSASL, "challenge"):
+		case el.Is(space, "challenge"):
 			data, err := decode(el.Text)
 			if err != nil {
-				return fail(err)
+				return nil, fail(err)
 			}
 			resp, err := x.Next(data)
 			if err != nil {
-				_ = s.t.send(confab.El(nsSASL, "abort"))
-				return fail(err)
+				_ = t.send(confab.El(space, "abort"))
+				return nil, fail(err)
 			}
-			if err := s.t.send(confab.El(nsSASL, "response").SetText(encodeResponse(resp))); err != nil {
-				return err
+			if err := t.send(confab.El(space, "response").SetText(encodeResponse(resp))); err != nil {
+				return nil, err
 			}
-		case el.Is(nsSASL, "success"):
-			data, err := decode(el.Text)
+		case el.Is(space, "success"):
+			text := el.Text
+			if space == nsSASL2 {
+				text = el.ChildText(nsSASL2, "additional-data")
+			}
+			data, err := decode(text)
 			if err == nil {
 				err = x.Success(data)
 			}
 			if err != nil {
-				return fail(err)
+				return nil, fail(err)
 			}
-			s.mechanism = x.Mechanism
-			return c.signedIn(ctx, x.Mechanism)
-		case el.Is(nsSASL, "failure"):
-			return authFailure(el, x.Mechanism, o.Mechanisms)
+			return el, nil
+		case el.Is(space, "failure"):
+			return nil, authFailure(el, x.Mechanism, o.Mechanisms)
+		case el.Is(nsSASL2, "continue"):
+			return nil, fail(errors.New("the server wants further steps (XEP-0388 §2.6.3) that confab does not know: " + tasks(el)))
 		case el.Is(nsStream, "error"):
-			return streamError(el)
+			return nil, streamError(el)
 		default:
-			return fail(fmt.Errorf("unexpected <%s>", el.Name.Local))
+			return nil, fail(fmt.Errorf("unexpected <%s>", el.Name.Local))
 		}
 	}
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -64,46 +63,13 @@ func (c *Client) authenticate(ctx context.Context, s *session, o login.Offer, cr
 	if err := s.t.send(auth); err != nil {
 		return err
 	}
-	for {
-		el, _, err := s.t.next()
-		if err != nil {
-			return err
-		}
-		switch {
-		case el.Is(nsSASL2, "challenge"):
-			data, err := decode(el.Text)
-			if err != nil {
-				return fail(err)
-			}
-			resp, err := x.Next(data)
-			if err != nil {
-				_ = s.t.send(confab.El(nsSASL2, "abort"))
-				return fail(err)
-			}
-			if err := s.t.send(confab.El(nsSASL2, "response").SetText(encodeResponse(resp))); err != nil {
-				return err
-			}
-		case el.Is(nsSASL2, "success"):
-			data, err := decode(el.ChildText(nsSASL2, "additional-data"))
-			if err == nil {
-				err = x.Success(data)
-			}
-			if err != nil {
-				return fail(err)
-			}
-			s.mechanism, s.sasl2 = x.Mechanism, true
-			s.fast = strings.HasPrefix(x.Mechanism, "HT-")
-			return c.succeeded(ctx, s, el, o)
-		case el.Is(nsSASL2, "failure"):
-			return authFailure(el, x.Mechanism, o.Mechanisms)
-		case el.Is(nsSASL2, "continue"):
-			return fail(errors.New("the server wants further steps (XEP-0388 §2.6.3) that confab does not know: " + tasks(el)))
-		case el.Is(nsStream, "error"):
-			return streamError(el)
-		default:
-			return fail(fmt.Errorf("unexpected <%s>", el.Name.Local))
-		}
+	el, err := converse(s.t, nsSASL2, x, o)
+	if err != nil {
+		return err
 	}
+	s.mechanism, s.sasl2 = x.Mechanism, true
+	s.fast = strings.HasPrefix(x.Mechanism, "HT-")
+	return c.succeeded(ctx, s, el, o)
 }
 
 func tasks(el *confab.Element) string {

@@ -267,6 +267,34 @@ func TestPins(t *testing.T) {
 	}
 }
 
+// TestWebSocketRedirect: a server may send a client on at any time (RFC 7395 §3.6.1).
+func TestWebSocketRedirect(t *testing.T) {
+	first, second := confabtest.NewServer(confabtest.Config{}), confabtest.NewServer(confabtest.Config{})
+	for _, srv := range []*confabtest.Server{first, second} {
+		t.Cleanup(srv.Close)
+		srv.AddAccount("user", "pw")
+		if err := srv.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := first.CA()
+	pool.AppendCertsFromPEM(second.CAPEM())
+	r := up(t, client.Config{Address: first.AddAccount("user", "pw"), Password: "pw", WebSocket: true,
+		TLS: &tls.Config{RootCAs: pool}, BackoffMin: time.Millisecond,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == first.Domain()+":443" {
+				address = strings.TrimPrefix(first.HTTPSURL(), "https://")
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, network, address)
+		}})
+	first.InjectRaw(r.LocalAddr().String(), "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing' see-other-uri='"+second.WebSocketURL()+"'/>")
+	r.wait(t)
+	if n := second.Stats().Connections; n != 1 {
+		t.Errorf("%d connections to the server that was named", n)
+	}
+}
+
 // TestUnreachable lists every attempt.
 func TestUnreachable(t *testing.T) {
 	c, err := client.New(client.Config{Address: "user@example.org", Password: "pw", Server: "nowhere.example",

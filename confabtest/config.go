@@ -42,6 +42,9 @@ const (
 	StanzaIDs
 	// RosterVersions saves sending a roster that is known (RFC 6121 §2.6).
 	RosterVersions
+	// PubSub is publish-subscribe (XEP-0060): a component, pubsub.<Domain>, and
+	// every account (PEP, XEP-0163).
+	PubSub
 )
 
 // A CertificateKind is a kind of certificate that the server shows.

@@ -39,14 +39,30 @@ func accountInfo(r *request) {
 	case !r.trusted():
 		r.fail("cancel", "service-unavailable", "")
 	case r.payload.Get("node") != "":
-		r.fail("cancel", "item-not-found", "")
+		q := confab.El(nsInfo, "query").Set("node", r.payload.Get("node"))
+		if !r.s.discover(r, q) {
+			r.fail("cancel", "item-not-found", "")
+			return
+		}
+		r.result(q)
 	default:
 		typ := "registered"
 		if r.acc.temporary {
 			typ = "anonymous"
 		}
-		r.result(info("account", typ, "", r.s.hooks.accountInfo))
+		q := info("account", typ, "", r.s.hooks.accountInfo)
+		r.s.discover(r, q)
+		r.result(q)
 	}
+}
+
+// discover has features add to an answer of an account, and reports whether any
+// knows the node that is asked for.
+func (s *Server) discover(r *request, q *confab.Element) (known bool) {
+	for _, hook := range s.hooks.discover {
+		known = hook(r, q) || known
+	}
+	return known
 }
 
 func serverItems(r *request) {
@@ -70,5 +86,6 @@ func accountItems(r *request) {
 			q.Add(confab.El(nsItems, "item").Set("jid", ss.addr.String()))
 		}
 	}
+	r.s.discover(r, q)
 	r.result(q)
 }

@@ -61,6 +61,11 @@ func (s *Server) answer(ss *session, from addr, acc *account, e *confab.Element)
 	switch r.typ {
 	case "get", "set":
 	case "result", "error":
+		if ss != nil && acc != nil {
+			for _, hook := range s.hooks.answer {
+				hook(ss, acc, e)
+			}
+		}
 		return nil
 	default:
 		r.fail("modify", "bad-request", "")

@@ -44,6 +44,7 @@ type Server struct {
 	iqs      map[xml.Name]iqEntry
 	domains  map[string]domain
 	hooks    hooks
+	watchers watchers   // of publish-subscribe
 	dirty    []*session // have got stanzas since the lock was taken
 	waiters  []chan struct{}
 	stats    Stats
@@ -70,12 +71,19 @@ type hooks struct {
 	gone []func(ss *session)
 	// serverInfo and accountInfo add features to service discovery.
 	serverInfo, accountInfo []string
+	// discover adds to what an account answers to service discovery, and reports
+	// whether it knows the node that is asked for.
+	discover []func(r *request, q *confab.Element) bool
+	// answer sees the answers (IQs of type result and error) that clients send to
+	// an account.
+	answer []func(ss *session, acc *account, e *confab.Element)
 }
 
 // features are the parts of the server beyond the stream, each in a file of its
 // own.
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
+	pubsubFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and

@@ -1,9 +1,9 @@
-// Package caps computes the verification string of XEP-0115: the hash over what
-// an entity says of itself, by which others remember it.
+// Package caps computes the hashes over what an entity says of itself, by which
+// others remember it: the verification string of XEP-0115 and the capability
+// hashes of XEP-0390.
 package caps
 
 import (
-	"crypto/sha1" // what XEP-0115 is made of
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -25,9 +25,12 @@ const (
 // (XEP-0115 §5.4).
 var ErrMalformed = errors.New("caps: the same identity, feature or form stands there twice")
 
-// Ver returns the verification string for the payload of a disco#info answer
-// (XEP-0115 §5.1).
-func Ver(query *confab.Element) (string, error) {
+// Ver returns the verification string for the payload of a disco#info answer, with
+// the hash function that everybody knows, SHA-1 (XEP-0115 §5.1).
+func Ver(query *confab.Element) (string, error) { return VerWith(query, "sha-1") }
+
+// VerWith is Ver with another hash function.
+func VerWith(query *confab.Element, algo string) (string, error) {
 	var ids, features, forms []entry
 	for c := range query.All(NSInfo, "identity") {
 		lang, _ := c.Lookup("http://www.w3.org/XML/1998/namespace", "lang")
@@ -56,8 +59,8 @@ func Ver(query *confab.Element) (string, error) {
 			b.WriteString(e.text)
 		}
 	}
-	sum := sha1.Sum([]byte(b.String()))
-	return base64.StdEncoding.EncodeToString(sum[:]), nil
+	h, err := sum(algo, []byte(b.String()))
+	return base64.StdEncoding.EncodeToString(h), err
 }
 
 // An entry is a part of the string that is hashed. It is sorted by its key and

@@ -100,6 +100,10 @@ func (c Config) Transport() *http.Transport {
 		IdleConnTimeout:     time.Minute,
 		TLSHandshakeTimeout: c.timeout(),
 	}
+	if c.TLS != nil {
+		t.TLSClientConfig = c.TLS.Clone()
+		t.TLSClientConfig.ServerName = "" // that of the address
+	}
 	if !c.hooked() && c.Resolver == nil {
 		t.Proxy = http.ProxyFromEnvironment
 		if runtime.GOOS == "js" {

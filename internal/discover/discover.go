@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"crypto/tls"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -113,6 +114,9 @@ type Config struct {
 	// HTTP fetches host-meta. By default it is a [Config.Transport]. It is used
 	// as it is: Proxy and Dial do not apply to it.
 	HTTP http.RoundTripper
+
+	// TLS has the settings for fetching host-meta, such as a private CA.
+	TLS *tls.Config
 
 	// Stagger is the head start an attempt has before the next one begins beside
 	// it, by default 250 ms.

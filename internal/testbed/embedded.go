@@ -27,7 +27,8 @@ func openEmbedded() (*Server, error) {
 		Name: Embedded, Version: "1", Domain: domain, AnonDomain: "anon." + domain,
 		Addr: e.srv.Addr(), DirectAddr: e.srv.DirectAddr(),
 		WebSocketURL: e.srv.WebSocketURL(), HTTPSBase: e.srv.HTTPSURL(),
-		CA: x509.NewCertPool(), CAPEM: e.srv.CAPEM(),
+		PubSub: "pubsub." + domain,
+		CA:     x509.NewCertPool(), CAPEM: e.srv.CAPEM(),
 		backend: e,
 	}
 	s.CA.AppendCertsFromPEM(s.CAPEM)
