@@ -80,7 +80,7 @@ func (s *Server) broadcast(ss *session, e *confab.Element, self bool) {
 		}
 	}
 	for _, it := range ss.acc.roster.sorted() {
-		if it.from {
+		if it.from && s.allows(ss.acc, it.jid, e, true) {
 			s.route(nil, ss.addr, it.jid, with(e).Set("to", it.jid.String()))
 		}
 	}
@@ -89,7 +89,8 @@ func (s *Server) broadcast(ss *session, e *confab.Element, self bool) {
 // probe asks for the presence of a contact. The lock is held.
 func (s *Server) probe(ss *session, contact addr) {
 	if acc := s.accounts[contact]; acc != nil {
-		if it := acc.roster.items[ss.acc.addr]; it != nil && it.from {
+		if it := acc.roster.items[ss.acc.addr]; it != nil && it.from &&
+			s.allows(acc, ss.acc.addr, ss.presence, true) && s.allows(ss.acc, contact, ss.presence, false) {
 			for _, other := range acc.available(anyPriority) {
 				ss.deliver(with(other.presence).Set("to", ss.addr.String()), false)
 			}
@@ -164,7 +165,16 @@ func (s *Server) sendSubscription(acc *account, to addr, e *confab.Element) {
 			acc.push(it)
 		}
 	case "subscribed":
-		if it == nil || it.from || it.pending == nil {
+		if it != nil && it.from {
+			return
+		}
+		if it == nil || it.pending == nil {
+			// Nobody has asked: they may, from now on (RFC 6121 §3.4.2).
+			it = r.need(to)
+			if !it.approved {
+				it.listed, it.approved = true, true
+				acc.push(it)
+			}
 			return
 		}
 		it.listed, it.from, it.pending = true, true, nil
@@ -180,17 +190,20 @@ func (s *Server) sendSubscription(acc *account, to addr, e *confab.Element) {
 			acc.push(it)
 		}
 	case "unsubscribed":
-		if it == nil || !it.from && it.pending == nil {
+		if it == nil || !it.from && it.pending == nil && !it.approved {
 			return
 		}
-		was := it.from
-		it.from, it.pending = false, nil
+		was, told := it.from, it.from || it.pending != nil
+		it.from, it.pending, it.approved = false, nil, false
 		if it.listed {
 			acc.push(it)
 		}
 		r.tidy(it)
 		if was {
 			acc.hide(to)
+		}
+		if !told {
+			return
 		}
 	}
 	s.route(nil, acc.addr, to, e)
@@ -218,6 +231,15 @@ func (s *Server) takeSubscription(acc *account, from addr, e *confab.Element) {
 	case "subscribe":
 		if it != nil && it.from {
 			s.route(nil, acc.addr, from, el("presence", "subscribed", "", acc.addr, from))
+			return
+		}
+		if it != nil && it.approved {
+			it.from, it.pending = true, nil
+			acc.push(it)
+			s.route(nil, acc.addr, from, el("presence", "subscribed", "", acc.addr, from))
+			for _, ss := range acc.available(anyPriority) {
+				s.route(nil, ss.addr, from, with(ss.presence).Set("to", from.String()))
+			}
 			return
 		}
 		it = r.need(from)

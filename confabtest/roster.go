@@ -24,6 +24,7 @@ type rosterItem struct {
 	listed   bool // the client sees it
 	to, from bool // subscriptions
 	ask      bool
+	approved bool            // in advance
 	pending  *confab.Element // the request that waits for an answer
 }
 
@@ -70,6 +71,9 @@ func (it *rosterItem) element() *confab.Element {
 	e := confab.El(nsRoster, "item").Set("jid", it.jid.String()).Set("name", it.name).Set("subscription", it.subscription())
 	if it.ask {
 		e.Set("ask", "subscribe")
+	}
+	if it.approved {
+		e.Set("approved", "true")
 	}
 	for _, g := range it.groups {
 		e.Add(confab.El(nsRoster, "group").SetText(g))
@@ -124,6 +128,7 @@ func rosterFeature(s *Server) {
 		if c.srv.cfg.has(RosterVersions) {
 			f.Add(confab.El("urn:xmpp:features:rosterver", "ver"))
 		}
+		f.Add(confab.El("urn:xmpp:features:pre-approval", "sub"))
 	})
 }
 

@@ -43,7 +43,7 @@ func (s *Server) take(ss *session, e *confab.Element) (later func()) {
 		}
 	}
 	if to != ss.acc.addr && !s.allows(ss.acc, to, e, true) {
-		s.bounce(e, "cancel", "not-acceptable", "")
+		s.refuse(e)
 		return nil
 	}
 	switch e.Name.Local {

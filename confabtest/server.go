@@ -83,7 +83,7 @@ type hooks struct {
 // own.
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
-	pubsubFeature,
+	pubsubFeature, blockingFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and

@@ -101,9 +101,9 @@ func order(datatype string) (func(a, b string) (int, error), bool) {
 	case "xs:decimal", "xs:double", "xs:float":
 		return func(a, b string) (int, error) { return compare(a, b, number) }, true
 	case "xs:dateTime":
-		return func(a, b string) (int, error) { return compareTimes(a, b, time.RFC3339Nano) }, true
+		return func(a, b string) (int, error) { return compareTimes(a, b, dateTimes) }, true
 	case "xs:date":
-		return func(a, b string) (int, error) { return compareTimes(a, b, time.DateOnly) }, true
+		return func(a, b string) (int, error) { return compareTimes(a, b, dates) }, true
 	}
 	return nil, false
 }
@@ -117,22 +117,37 @@ func compare(a, b string, syntax *regexp.Regexp) (int, error) {
 	if !syntax.MatchString(a) || !syntax.MatchString(b) {
 		return 0, fmt.Errorf("not a number")
 	}
-	x, ok := new(big.Float).SetString(a)
-	y, ok2 := new(big.Float).SetString(b)
+	x, ok := new(big.Rat).SetString(a)
+	y, ok2 := new(big.Rat).SetString(b)
 	if !ok || !ok2 {
 		return 0, fmt.Errorf("not a number")
 	}
 	return x.Cmp(y), nil
 }
 
-func compareTimes(a, b, layout string) (int, error) {
-	x, err := time.Parse(layout, a)
+// The ways to write times: XML Schema lets the zone out.
+var (
+	dateTimes = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"}
+	dates     = []string{time.DateOnly, time.DateOnly + "Z07:00"}
+)
+
+func compareTimes(a, b string, layouts []string) (int, error) {
+	x, err := parseTime(a, layouts)
 	if err != nil {
 		return 0, err
 	}
-	y, err := time.Parse(layout, b)
+	y, err := parseTime(b, layouts)
 	if err != nil {
 		return 0, err
 	}
 	return x.Compare(y), nil
+}
+
+func parseTime(s string, layouts []string) (t time.Time, err error) {
+	for _, l := range layouts {
+		if t, err = time.Parse(l, s); err == nil {
+			break
+		}
+	}
+	return t, err
 }

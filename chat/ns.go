@@ -1,0 +1,33 @@
+package chat
+
+// The namespaces of what messages carry.
+const (
+	nsCarbons   = "urn:xmpp:carbons:2"
+	nsForward   = "urn:xmpp:forward:0"
+	nsCorrect   = "urn:xmpp:message-correct:0"
+	nsRetract   = "urn:xmpp:message-retract:1"
+	nsRetract0  = "urn:xmpp:message-retract:0"
+	nsFasten    = "urn:xmpp:fasten:0"
+	nsReactions = "urn:xmpp:reactions:0"
+	nsReply     = "urn:xmpp:reply:0"
+	nsFallback  = "urn:xmpp:fallback:0"
+	nsReceipts  = "urn:xmpp:receipts"
+	nsMarkers   = "urn:xmpp:chat-markers:0"
+	nsDisplayed = "urn:xmpp:mds:displayed:0"
+	nsStates    = "http://jabber.org/protocol/chatstates"
+	nsSID       = "urn:xmpp:sid:0"
+	nsHints     = "urn:xmpp:hints"
+	nsSpoiler   = "urn:xmpp:spoiler:0"
+	nsReference = "urn:xmpp:reference:0"
+	nsMentions  = "urn:xmpp:mentions:0"
+	nsStyling   = "urn:xmpp:styling:0"
+	nsMarkup    = "urn:xmpp:markup:0"
+	nsAttention = "urn:xmpp:attention:0"
+	nsStickers  = "urn:xmpp:stickers:0"
+	nsOOB       = "jabber:x:oob"
+	nsMUCUser   = "http://jabber.org/protocol/muc#user"
+	nsDelay     = "urn:xmpp:delay"
+	nsDisco     = "http://jabber.org/protocol/disco#info"
+	nsNotify    = "urn:xmpp:notification-settings:1"
+	nsNotify0   = "urn:xmpp:notification-settings:0"
+)

@@ -1,0 +1,360 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/confab-im/confab"
+	"mellium.im/xmpp/jid"
+)
+
+// A Timeline is one conversation as a person reads it: each message once, in order,
+// with its last text, without what was taken back, with reactions and ticks. It is
+// fed with events, in whatever order they come: an edit before the message that it
+// corrects is as good as one after. Edits and retractions count only from the author
+// of the message. Its methods may be called from any goroutine.
+type Timeline struct {
+	chat  jid.JID
+	limit int
+
+	mu      sync.Mutex
+	records []*record            // in order
+	byID    map[string][]*record // by every id that the message, or an edit of it, has
+	loose   map[string][]any     // events about messages that are not there, by their id
+	waiting []string             // the keys of loose in order of arrival
+	shown   [2]place             // how far the other one, and the user, have read
+}
+
+// An Entry is one message of a [Timeline].
+type Entry struct {
+	// Message is the message as it was first sent, Current the one whose text
+	// counts: the last correction, or Message itself. Edits are how many corrections
+	// there were.
+	Message, Current *Message
+	Edits            int
+	// Retracted says that it was taken back, for Reason, by By if that was not the
+	// author.
+	Retracted  bool
+	Reason, By string
+	// Reactions are those of each author that has any.
+	Reactions map[string][]string
+	// Received and Displayed say that it has reached the other one and was seen by
+	// them, or, for messages of others, by the user on another device.
+	Received, Displayed bool
+}
+
+type record struct {
+	Entry
+	at   place
+	last order // of Current
+	when map[string]order
+	ids  []string // by which it is known
+}
+
+// order is where an edit or a reaction stands among others of the same author.
+type order struct {
+	id string // ordered, or ""
+	ms int64  // when it was sent or came
+}
+
+// before reports whether o is older than what came later, n.
+func (o order) before(n order) bool {
+	if o.id != "" && n.id != "" {
+		return o.id < n.id
+	}
+	return o.ms <= n.ms
+}
+
+// place is where a message stands in the conversation.
+type place struct {
+	ms int64
+	id string
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.ms, q.ms), cmp.Compare(p.id, q.id))
+}
+
+func orderOf(m *Message) order {
+	o := order{ms: m.When().UnixMilli()}
+	if ms, ok := idTime(m.ID); ok && ms <= o.ms+plausible.Milliseconds() {
+		o.id = m.ID
+	}
+	return o
+}
+
+// placeOf believes the time of an id only near the time that the server or the own
+// clock tells, so that nobody can say something yesterday.
+func placeOf(m *Message) place {
+	p := place{ms: m.When().UnixMilli(), id: m.Ref()}
+	if ms, ok := idTime(m.ID); ok && max(ms-p.ms, p.ms-ms) <= plausible.Milliseconds() {
+		p.ms = ms
+	}
+	return p
+}
+
+// NewTimeline makes a Timeline of the conversation with chat, a bare address, that
+// keeps the last limit messages; 0 stands for 1,000.
+func NewTimeline(chat jid.JID, limit int) *Timeline {
+	if limit <= 0 {
+		limit = 1000
+	}
+	return &Timeline{chat: chat.Bare(), limit: limit, byID: map[string][]*record{}, loose: map[string][]any{}}
+}
+
+// Follow feeds the Timeline with the events of a session. Changed, which may be nil,
+// is called after each that has changed it.
+func (t *Timeline) Follow(s confab.Session, changed func(ctx context.Context)) (cancel func()) {
+	return s.Subscribe(func(event any) bool { _, ok := about(event); return ok }, func(ctx context.Context, event any) {
+		if t.Apply(event) && changed != nil {
+			changed(ctx)
+		}
+	})
+}
+
+// about returns the conversation that an event of this package is about.
+func about(event any) (jid.JID, bool) {
+	switch e := event.(type) {
+	case *Message:
+		return e.Chat, true
+	case OwnMessage:
+		return e.Chat, true
+	case Edited:
+		return e.Chat, true
+	case Retracted:
+		return e.Chat, true
+	case Reacted:
+		return e.Chat, true
+	case Receipt:
+		return e.Chat, true
+	case Displayed:
+		return e.Chat, true
+	}
+	return jid.JID{}, false
+}
+
+// Apply takes an event of this package and reports whether it has changed anything.
+// Events of other conversations, and of other kinds, are passed over.
+func (t *Timeline) Apply(event any) (changed bool) {
+	if chat, ok := about(event); !ok || !chat.Equal(t.chat) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.apply(event)
+}
+
+func (t *Timeline) apply(event any) bool {
+	switch e := event.(type) {
+	case *Message:
+		return t.add(e, false)
+	case OwnMessage:
+		return t.add(e.Message, false)
+	case Edited:
+		r := t.find(e.Replaces, e.Author)
+		if r == nil {
+			return t.wait(e.Replaces, event)
+		}
+		return t.edit(r, e.Message)
+	case Retracted:
+		r := t.find(e.ID, e.Author)
+		if e.By != "" {
+			r = t.find(e.ID, "")
+		}
+		if r == nil && e.Message != nil && e.Retracted {
+			return t.add(e.Message, true)
+		}
+		if r == nil {
+			return t.wait(e.ID, event)
+		}
+		if r.Retracted {
+			return false
+		}
+		r.Retracted, r.Reason, r.By = true, e.Reason, e.By
+		return true
+	case Reacted:
+		r := t.find(e.ReactsTo, "")
+		if r == nil {
+			return t.wait(e.ReactsTo, event)
+		}
+		return r.react(e.Message)
+	case Receipt:
+		r := t.find(e.ID, "")
+		if r == nil {
+			return t.wait(e.ID, event)
+		}
+		changed := r.Message.Self && !r.Received
+		r.Received = r.Received || changed
+		return changed
+	case Displayed:
+		r := t.find(e.ID, "")
+		if r == nil {
+			return t.wait(e.ID, event)
+		}
+		i := 0
+		if e.Self {
+			i = 1
+		}
+		if r.Message.Self == e.Self || r.at.compare(t.shown[i]) <= 0 {
+			return false
+		}
+		t.shown[i] = r.at
+		return true
+	}
+	return false
+}
+
+// find returns the message with an id, of this author if one is given. Where ids are
+// not unique, the one that the archive calls so goes first, then the oldest.
+func (t *Timeline) find(id, author string) *record {
+	var found *record
+	for _, r := range t.byID[id] {
+		if author != "" && r.Message.Author != author {
+			continue
+		}
+		if found == nil || r.Message.ServerID == id && found.Message.ServerID != id ||
+			(r.Message.ServerID == id) == (found.Message.ServerID == id) && r.at.compare(found.at) < 0 {
+			found = r
+		}
+	}
+	return found
+}
+
+func (t *Timeline) add(m *Message, tombstone bool) bool {
+	r := &record{at: placeOf(m), last: orderOf(m)}
+	r.Message, r.Current, r.Retracted = m, m, tombstone
+	i, _ := slices.BinarySearchFunc(t.records, r, func(a, b *record) int { return a.at.compare(b.at) })
+	if i == 0 && len(t.records) >= t.limit {
+		return false // older than all that is kept
+	}
+	t.records = slices.Insert(t.records, i, r)
+	t.name(r, m)
+	if len(t.records) > t.limit {
+		t.drop(t.records[0])
+		t.records = slices.Delete(t.records, 0, 1)
+	}
+	return true
+}
+
+// name makes a record known by all ids of a message, and applies what waits for it.
+func (t *Timeline) name(r *record, m *Message) {
+	for _, id := range [...]string{m.ID, m.OriginID(), m.ServerID} {
+		if id == "" || slices.Contains(t.byID[id], r) {
+			continue
+		}
+		t.byID[id] = append(t.byID[id], r)
+		r.ids = append(r.ids, id)
+		events := t.loose[id]
+		delete(t.loose, id)
+		for _, e := range events {
+			t.apply(e) // puts it back if it is not about this one
+		}
+	}
+}
+
+func (t *Timeline) drop(r *record) {
+	for _, id := range r.ids {
+		if rs := slices.DeleteFunc(t.byID[id], func(o *record) bool { return o == r }); len(rs) == 0 {
+			delete(t.byID, id)
+		} else {
+			t.byID[id] = rs
+		}
+	}
+}
+
+// maxLoose bounds the events that wait for one message; a Timeline keeps as many
+// ids to wait for as it keeps messages.
+const maxLoose = 64
+
+func (t *Timeline) wait(id string, event any) bool {
+	if id == "" {
+		return false
+	}
+	if t.loose[id] == nil {
+		if t.waiting = append(t.waiting, id); len(t.waiting) > t.limit {
+			delete(t.loose, t.waiting[0])
+			t.waiting = t.waiting[1:]
+		}
+	}
+	if len(t.loose[id]) < maxLoose {
+		t.loose[id] = append(t.loose[id], event)
+	}
+	return false
+}
+
+func (t *Timeline) edit(r *record, m *Message) bool {
+	t.name(r, m)
+	r.Edits++
+	if o := orderOf(m); r.last.before(o) || r.Current == r.Message {
+		r.Current, r.last = m, o
+		return true
+	}
+	return false
+}
+
+func (r *record) react(m *Message) bool {
+	o := orderOf(m)
+	if last, ok := r.when[m.Author]; ok && !last.before(o) {
+		return false
+	}
+	if len(r.when) >= maxReactors {
+		if _, ok := r.when[m.Author]; !ok {
+			return false
+		}
+	}
+	if r.when == nil {
+		r.when, r.Reactions = map[string]order{}, map[string][]string{}
+	}
+	r.when[m.Author] = o
+	if len(m.Reactions) == 0 {
+		delete(r.Reactions, m.Author)
+	} else {
+		r.Reactions[m.Author] = m.Reactions
+	}
+	return true
+}
+
+// maxReactors bounds whose reactions to one message are kept.
+const maxReactors = 10_000
+
+// Entries returns the conversation, oldest first. What it returns is the caller's.
+func (t *Timeline) Entries() []Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]Entry, len(t.records))
+	for i, r := range t.records {
+		all[i] = t.entry(r)
+	}
+	return all
+}
+
+// Entry returns the message with an id: one that its author, or the archive, gave it
+// or an edit of it.
+func (t *Timeline) Entry(id string) (Entry, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.find(id, "")
+	if r == nil {
+		return Entry{}, false
+	}
+	return t.entry(r), true
+}
+
+func (t *Timeline) entry(r *record) Entry {
+	e := r.Entry
+	if len(e.Reactions) > 0 {
+		e.Reactions = make(map[string][]string, len(r.Reactions))
+		for k, v := range r.Reactions {
+			e.Reactions[k] = v
+		}
+	}
+	side := 0
+	if !r.Message.Self {
+		side = 1
+	}
+	e.Displayed = r.at.compare(t.shown[side]) <= 0
+	e.Received = e.Received || e.Displayed && e.Message.Self
+	return e
+}

@@ -1,0 +1,81 @@
+package disco_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/disco"
+	"github.com/confab-im/confab/internal/stream"
+	"mellium.im/xmpp/jid"
+)
+
+// FuzzAnswer gives a Client any presence and any answer: what it then knows of others
+// who have the same hash must have that hash.
+func FuzzAnswer(f *testing.F) {
+	soft := software("X", "a", "b")
+	for _, c := range []*confab.Element{c1(f, soft), c2(f, soft)} {
+		f.Add(c.String(), soft.String())
+	}
+	f.Add("<c xmlns='http://jabber.org/protocol/caps'/>", "<query/>")
+	f.Fuzz(func(t *testing.T, c, answer string) {
+		ce, err := stream.Parse([]byte(c), stream.Limits{})
+		if err != nil {
+			return
+		}
+		q, err := stream.Parse([]byte(answer), stream.Limits{})
+		if err != nil || q.Name.Local == "error" {
+			return
+		}
+		w := newWorld(t, func(string, string) *confab.Element { return q })
+		d := disco.New(w, disco.Config{})
+		w.presence("a@x/y", ce)
+		w.presence("b@x/y", ce)
+		w.settle()
+		info, err := d.Info(context.Background(), jid.MustParse("a@x/y"))
+		if err != nil {
+			return
+		}
+		shared, ok := d.Known(jid.MustParse("b@x/y"))
+		if !ok {
+			return
+		}
+		again := shared.Element()
+		if len(info.Features) != len(shared.Features) {
+			t.Errorf("%v and %v", info, shared)
+		}
+		v1, v2 := ce, ce
+		if ce.Is("urn:xmpp:caps", "c") {
+			if h := c2(t, again).Children[0].Text; !contains(v2, h) {
+				t.Errorf("%s has not the hash of %s", again, c)
+			}
+		} else if v1.Get("hash") == "sha-1" && c1(t, again).Get("ver") != v1.Get("ver") {
+			t.Errorf("%s has not the hash of %s", again, c)
+		}
+	})
+}
+
+func contains(c *confab.Element, hash string) bool {
+	for _, h := range c.Children {
+		if h.Get("algo") != "sha-256" || h.FullText() != "" && len(h.FullText()) >= len(hash) {
+			return true // another function was used, or it is this one
+		}
+	}
+	return false
+}
+
+// FuzzItems reads any answer to disco#items.
+func FuzzItems(f *testing.F) {
+	f.Add("<query xmlns='" + disco.NSItems + "'><item jid='a'/><set xmlns='http://jabber.org/protocol/rsm'><last>x</last></set></query>")
+	f.Fuzz(func(t *testing.T, answer string) {
+		q, err := stream.Parse([]byte(answer), stream.Limits{})
+		if err != nil || q.Name.Local == "error" {
+			return
+		}
+		s := &scripted{t: t, answer: func(*confab.Element) *confab.Element { return q }}
+		items, _ := collect(s)
+		if len(items) > disco.Max {
+			t.Error(len(items))
+		}
+	})
+}
