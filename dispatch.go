@@ -52,6 +52,7 @@ func (r *ring[T]) last() *T {
 type inItem struct {
 	el   *Element // nil for a reply, which was routed when it was read
 	size int
+	err  error // why it was not taken in; el is its start tag then
 }
 
 // inbox is the queue between the reader and the dispatcher. It numbers the
@@ -84,14 +85,14 @@ type fenced struct {
 const maxHeld = 128
 
 // push queues a stanza and blocks while the queue is too full.
-func (in *inbox) push(ctx context.Context, el *Element, size int) error {
+func (in *inbox) push(ctx context.Context, it inItem) error {
 	in.mu.Lock()
 	if in.closed {
 		in.mu.Unlock()
 		return ErrClosed
 	}
 	in.read++
-	if el == nil && !in.running && in.q.n == 0 {
+	if it.el == nil && !in.running && in.q.n == 0 {
 		// A reply with nothing before it: there is nothing to do but count.
 		in.started++
 		f := in.finish(0)
@@ -101,8 +102,8 @@ func (in *inbox) push(ctx context.Context, el *Element, size int) error {
 		}
 		return nil
 	}
-	in.bytes += size
-	in.q.push(inItem{el, size})
+	in.bytes += it.size
+	in.q.push(it)
 	if !in.held || in.q.n >= maxHeld || in.bytes > in.soft {
 		in.start()
 	}
@@ -176,7 +177,7 @@ func (in *inbox) run() {
 		in.started++
 		in.mu.Unlock()
 		if it.el != nil {
-			in.hub.dispatch(it.el, it.size)
+			in.hub.dispatch(it)
 		}
 		in.mu.Lock()
 		if f := in.finish(it.size); f != nil {
@@ -419,8 +420,14 @@ func (o *eventQueue) close() {
 }
 
 // dispatch hands one stanza to its handlers.
-func (h *Hub) dispatch(el *Element, size int) {
-	self := h.LocalAddr()
+func (h *Hub) dispatch(it inItem) {
+	self, el := h.LocalAddr(), it.el
+	if it.err != nil {
+		h.bad(el, it.err)
+		if el.Name.Local != "iq" {
+			return
+		}
+	}
 	switch el.Name.Local {
 	case "message":
 		m, err := h.jids.decodeMessage(el, self)
@@ -448,7 +455,7 @@ func (h *Hub) dispatch(el *Element, size int) {
 		}
 		h.emit(p, true)
 	case "iq":
-		h.request(el, self, size)
+		h.request(el, self, it.size)
 	}
 }
 

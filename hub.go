@@ -445,7 +445,7 @@ func (h *Hub) Ask(ctx context.Context, iq *Element) (*Element, error) {
 		return nil, err
 	}
 	if res.Get("type") == "error" {
-		return nil, *StanzaError(res)
+		return nil, refused(res)
 	}
 	return res, nil
 }

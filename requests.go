@@ -122,8 +122,8 @@ func (h *Hub) ask(ctx context.Context, iq *Element) (*Element, error) {
 
 // route hands an IQ of type result or error to who waits for it. It is called
 // on the reader, and never blocks. It is false for an answer from somebody who
-// was not asked.
-func (h *Hub) route(el *Element) (done bool) {
+// was not asked. With an error, that is what the one who waits gets.
+func (h *Hub) route(el *Element, err error) (done bool) {
 	id, from := el.Get("id"), el.Get("from")
 	h.waiters.mu.Lock()
 	x := h.waiters.m[id]
@@ -138,7 +138,7 @@ func (h *Hub) route(el *Element) (done bool) {
 	}
 	h.waiters.remove(id, x)
 	select {
-	case x.ch <- reply{el: el}:
+	case x.ch <- reply{el, err}:
 	default: // it failed a moment ago
 	}
 	return true
@@ -209,6 +209,11 @@ type Driver struct{ hub *Hub }
 // waits for a reply, and returns [ErrSlow] if the queue is over its hard limit.
 // Elements that are no stanzas are refused.
 func (d *Driver) Deliver(ctx context.Context, el *Element, size int) error {
+	// A stanza of many tiny elements takes much more memory than it had bytes.
+	return d.deliver(ctx, el, max(size, elements(el)*elementBytes), nil)
+}
+
+func (d *Driver) deliver(ctx context.Context, el *Element, size int, reason error) error {
 	if el.Name.Space != NSClient {
 		return fmt.Errorf("confab: not a stanza: {%s}%s", el.Name.Space, el.Name.Local)
 	}
@@ -220,15 +225,22 @@ func (d *Driver) Deliver(ctx context.Context, el *Element, size int) error {
 			// One that is refused goes the way of all that is wrong, and its
 			// size counts; the others leave a mark, which is not for nothing
 			// either.
-			if d.hub.route(el) {
+			if d.hub.route(el, reason) {
 				el, size = nil, 64
 			}
 		}
 	default:
 		return fmt.Errorf("confab: not a stanza: <%s>", el.Name.Local)
 	}
-	// A stanza of many tiny elements takes much more memory than it had bytes.
-	return d.hub.in.push(ctx, el, max(size, elements(el)*elementBytes))
+	return d.hub.in.push(ctx, inItem{el, size, reason})
+}
+
+// Refuse takes the start tag of a stanza that was read, but not taken in, such as one
+// that is too large. Who waits for it, if it is a reply, gets err, requests are
+// answered with an error, and the user hears of it as a [BadStanza]. It counts like
+// those that are delivered.
+func (d *Driver) Refuse(ctx context.Context, el *Element, err error) error {
+	return d.deliver(ctx, el, 1024, err)
 }
 
 // elementBytes is about what an element takes in memory.

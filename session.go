@@ -63,7 +63,7 @@ type Session interface {
 
 	// Ask sends a request and returns its answer, a stanza of type result. It is
 	// believed only from the entity that was asked. A stanza of type error
-	// becomes a [stanza.Error]. Without a deadline in ctx a default applies. If
+	// becomes a [*Refused], which wraps a [stanza.Error]. Without a deadline in ctx a default applies. If
 	// the link is lost and cannot be resumed, Ask returns [ErrLost] at once.
 	Ask(ctx context.Context, iq *Element) (*Element, error)
 	// SendElement sends a stanza, such as a presence. It returns when the stanza
@@ -164,6 +164,33 @@ type (
 	Lost struct{ Err error }
 )
 
+// Refused is the error of a request that was answered with an error. It wraps the
+// [stanza.Error].
+type Refused struct {
+	Err stanza.Error
+	// Element is the <error/> itself, which may have an element that tells more
+	// (RFC 6120 §8.3.4). It is nil if the answer has none.
+	Element *Element
+}
+
+// Error implements error.
+func (r *Refused) Error() string { return r.Err.Error() }
+
+// Unwrap returns Err.
+func (r *Refused) Unwrap() error { return r.Err }
+
+// Tells reports whether the error has an element of this namespace and name, beside
+// its general condition.
+func (r *Refused) Tells(space, local string) bool { return r.Element.Child(space, local) != nil }
+
+func refused(res *Element) error {
+	e := res.Child(res.Name.Space, "error")
+	if e == nil {
+		e = res.Child(NSClient, "error")
+	}
+	return &Refused{Err: *StanzaError(res), Element: e}
+}
+
 // HandlerError is the event for a handler that returned an error or panicked.
 type HandlerError struct {
 	Err error
@@ -234,7 +261,7 @@ func askPlain(ctx context.Context, s Requester, req *Element, to jid.JID) (*Elem
 		return nil, fmt.Errorf("confab: asked %q, but %q answered", to, res.Get("from"))
 	}
 	if res.Get("type") == "error" {
-		return nil, *StanzaError(res)
+		return nil, refused(res)
 	}
 	return res, nil
 }

@@ -53,3 +53,5 @@ func everybody(jid.JID) bool { return true }
 func saying(text string) func(*chat.Message) bool {
 	return func(m *chat.Message) bool { return m.Text == text }
 }
+
+func mustParse(s string) jid.JID { return jid.MustParse(s) }

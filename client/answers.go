@@ -175,14 +175,20 @@ func (a *answers) presence() *confab.Element {
 	if p == nil {
 		p = confab.El(confab.NSClient, "presence")
 	}
-	if p.Get("type") == "" && p.Child(caps.NS, "c") == nil {
-		now := a.current()
-		p.Add(caps.Element(a.c.cfg.Software.Node, now.ver))
-		if now.hash != "" {
-			p.Add(caps.Element2(caps.Default, now.hash))
-		}
+	return a.dressed(p)
+}
+
+// dressed returns a presence with what tells of this client's abilities.
+func (a *answers) dressed(p *confab.Element) *confab.Element {
+	if p.Get("type") != "" || p.Child(caps.NS, "c") != nil {
+		return p
 	}
-	return p
+	now, c := a.current(), *p
+	c.Children = append(slices.Clip(p.Children), caps.Element(a.c.cfg.Software.Node, now.ver))
+	if now.hash != "" {
+		c.Add(caps.Element2(caps.Default, now.hash))
+	}
+	return &c
 }
 
 func (a *answers) info(ctx context.Context, q *confab.IQ) (any, error) {

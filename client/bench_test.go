@@ -300,7 +300,7 @@ func TestAllocs(t *testing.T) {
 	}
 	t.Run("in", func(t *testing.T) {
 		run := receiving(t, 0)
-		bound(t, 6, 2700, func() { run(n) })
+		bound(t, 6.5, 2700, func() { run(n) })
 	})
 	t.Run("out", func(t *testing.T) {
 		ctx := context.Background()

@@ -45,6 +45,7 @@ type Client struct {
 	linked    chan struct{}   // closed when the link is gone
 	csi       bool            // the server understands client states
 	features  *confab.Element // of the stream, after signing in
+	settled   bool            // what is done first on a stream is done; only up uses it
 	passive   bool
 	mechanism string
 	byToken   bool
@@ -134,7 +135,7 @@ func (l clientLink) write(ctx context.Context, st confab.Appender, sent *confab.
 	return nil
 }
 
-func (c *Client) limits() stream.Limits { return stream.Limits{MaxBytes: c.cfg.MaxStanza} }
+func (c *Client) limits() stream.Limits { return stream.Limits{MaxBytes: c.cfg.MaxStanza, Skip: true} }
 
 // tlsName is what the server's certificate must be for: the account's domain,
 // whatever host was connected to.
@@ -388,25 +389,31 @@ func (c *Client) begin(s *session) {
 	}
 }
 
-// up does what is to be done first on a new link, and says so.
+// up does what is to be done first on a new link, and says so. What a lost link has
+// kept from being done on a new stream is done when the stream is resumed.
 func (c *Client) up(ctx context.Context, s *session) {
-	c.drv.Up(ctx, !s.resumed)
+	if !s.resumed {
+		c.settled = false
+	}
+	fresh := !c.settled
+	c.drv.Up(ctx, fresh)
 	if ctx.Err() != nil {
 		return
 	}
-	if !s.resumed && !c.cfg.NoPresence {
+	if fresh && !c.cfg.NoPresence {
 		if err := c.answers.first(ctx); err != nil {
 			return
 		}
 	}
+	c.settled = true
 	c.mu.Lock()
 	say := c.csi && c.passive
 	c.mu.Unlock()
 	if say {
 		c.out.say("<inactive xmlns='urn:xmpp:csi:0'/>")
 	}
-	c.cfg.Log.Info("client: ready", "addr", s.addr, "fresh", !s.resumed, "mechanism", s.mechanism)
-	c.Emit(confab.Ready{Addr: s.addr, Fresh: !s.resumed})
+	c.cfg.Log.Info("client: ready", "addr", s.addr, "fresh", fresh, "mechanism", s.mechanism)
+	c.Emit(confab.Ready{Addr: s.addr, Fresh: fresh})
 }
 
 // read is the reader: it takes what comes until the link ends.
@@ -414,6 +421,14 @@ func (c *Client) read(ctx context.Context, s *session) error {
 	defer gather(s.t, c.drv)()
 	for {
 		el, size, err := s.t.next()
+		var over *stream.LimitError
+		if errors.As(err, &over) && over.Stanza != nil && over.Stanza.Name.Space == confab.NSClient {
+			c.stats.in(size)
+			if err := c.drv.Refuse(ctx, over.Stanza, err); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			if isEnd(err) {
 				_ = s.t.end()

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"runtime"
@@ -14,6 +15,8 @@ import (
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/client"
 	"github.com/confab-im/confab/confabtest"
+	"github.com/confab-im/confab/internal/stream"
+	"github.com/confab-im/confab/internal/testbed"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 )
@@ -61,7 +64,11 @@ func (s *scripted) end() error {
 // TestHostileStanzas sends what no honest server would: the session lives, and
 // what comes after is handled.
 func TestHostileStanzas(t *testing.T) {
-	deep := strings.Repeat("<a>", 150) + strings.Repeat("</a>", 150)
+	deep := strings.Repeat("<a>", 1000) + strings.Repeat("</a>", 1000)
+	attrs := ""
+	for i := range 1000 {
+		attrs += fmt.Sprintf(" a%d=''", i)
+	}
 	for name, xml := range map[string]string{
 		"bad from":               `<message from='@@//' id='x'><body>x</body></message>`,
 		"bad to":                 `<message to='a@b@c' id='x'><body>x</body></message>`,
@@ -77,6 +84,11 @@ func TestHostileStanzas(t *testing.T) {
 		"empty presence":         `<presence/>`,
 		"big body":               `<message from='a@b' id='big'><x xmlns='big'>` + strings.Repeat("y", 1<<20) + `</x></message>`,
 		"deep":                   `<message from='a@b'><x xmlns='deep'>` + deep + `</x></message>`,
+		"a deep request":         `<iq type='get' id='x' from='a@b'>` + deep + `</iq>`,
+		"a deep answer":          `<iq type='result' id='x' from='a@b'>` + deep + `</iq>`,
+		"huge":                   `<message from='a@b'><x xmlns='huge'>` + strings.Repeat("y", 5<<20) + `</x></message>`,
+		"many elements":          `<message from='a@b'><x xmlns='many'>` + strings.Repeat("<y/>", 200_000) + `</x></message>`,
+		"many attributes":        `<message from='a@b'><x xmlns='attrs'` + attrs + `/></message>`,
 		"foreign namespace":      `<thing xmlns='urn:example:thing'/>`,
 		"late features":          `<stream:features/>`,
 		"stray acks":             `<a xmlns='urn:xmpp:sm:3' h='0'/>`,
@@ -111,6 +123,62 @@ func TestHostileStanzas(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDeepPeer: what is too deep for us ends no session, on a real server either,
+// where any stranger can send it.
+func TestDeepPeer(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		aliceAddr, alicePass := s.Account(t)
+		bobAddr, bobPass := s.Account(t)
+		got := make(chan *confab.Message, 100)
+		bad := make(chan confab.BadStanza, 100)
+		bob := up(t, config(s, bobAddr, bobPass), func(c *client.Client) {
+			confab.On(c, func(_ context.Context, m *confab.Message) { got <- m })
+			confab.On(c, func(_ context.Context, b confab.BadStanza) { bad <- b })
+		})
+		alice := up(t, config(s, aliceAddr, alicePass))
+		ctx := timeout(t)
+		deep := confab.El("deep", "x")
+		for range 240 {
+			deep = confab.El("deep", "x", deep)
+		}
+		for _, d := range []confab.Draft{{Body: "deep", Extra: []any{deep}}, {Body: "after"}} {
+			d.To = bob.LocalAddr()
+			if _, err := alice.SendMessage(ctx, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m := <-got; m.Body != "after" {
+			t.Errorf("got %q", m.Body)
+		}
+		var over *stream.LimitError
+		select { // it came before the other one, if it came
+		case b := <-bad:
+			if !errors.As(b.Err, &over) || b.Stanza.Get("from") != alice.LocalAddr().String() {
+				t.Errorf("got %+v", b)
+			}
+		default:
+			s.Skip(t, "stanzas that are 240 elements deep")
+		}
+		// A question that is too deep is answered; so is one whose answer is.
+		res, err := alice.Ask(ctx, confab.El(confab.NSClient, "iq", deep).Set("type", "get").Set("to", bob.LocalAddr().String()))
+		var se stanza.Error
+		if !errors.As(err, &se) || se.Condition != stanza.ServiceUnavailable {
+			t.Errorf("%v, %v", res, err)
+		}
+		err = bob.HandleIQ(stanza.GetIQ, xml.Name{Space: "deep", Local: "please"}, func(context.Context, *confab.IQ) (any, error) { return deep, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err = alice.Ask(ctx, confab.El(confab.NSClient, "iq", confab.El("deep", "please")).Set("type", "get").Set("to", bob.LocalAddr().String()))
+		if !errors.As(err, &over) {
+			t.Errorf("%v, %v", res, err)
+		}
+		if n := bob.Stats().Links + alice.Stats().Links; n != 2 {
+			t.Errorf("%d links", n)
+		}
+	})
 }
 
 // TestFatal lists what ends a session for good, or the link.

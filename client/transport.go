@@ -40,7 +40,8 @@ type transport interface {
 	// returns the other side's header.
 	open(from, to jid.JID) (*confab.Element, error)
 	// next returns the next element and its size. At the orderly end of the
-	// stream the error is stream.ErrEnd.
+	// stream the error is stream.ErrEnd. After a *stream.LimitError with a Stanza,
+	// which was skipped, it can be called again.
 	next() (*confab.Element, int, error)
 	// send writes an element of the stream's own.
 	send(el *confab.Element) error
@@ -159,7 +160,7 @@ func (t *tcp) open(from, to jid.JID) (*confab.Element, error) {
 func (t *tcp) next() (*confab.Element, int, error) {
 	el, err := t.r.Next()
 	if err != nil {
-		return nil, 0, err
+		return nil, t.r.Size(), err
 	}
 	t.wire.element(false, el)
 	return el, t.r.Size(), nil

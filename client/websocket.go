@@ -98,7 +98,7 @@ func (w *ws) next() (*confab.Element, int, error) {
 		}
 		el, err := stream.Parse(b, w.limits)
 		if err != nil {
-			return nil, 0, err
+			return nil, len(b), err
 		}
 		w.wire.element(false, el)
 		if el.Is(nsFraming, "close") && el.Get("see-other-uri") == "" {

@@ -11,6 +11,8 @@ import (
 // them and the node under which they are listed.
 const NS = "http://jabber.org/protocol/commands"
 
+const nsXML = "http://www.w3.org/XML/1998/namespace"
+
 // An Action is what the user of a command does next (XEP-0050 §4.1).
 type Action string
 

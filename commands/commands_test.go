@@ -342,7 +342,8 @@ func TestSideBySide(t *testing.T) {
 		srv, err := commands.New(c, commands.Config{})
 		require.NoError(t, err)
 		require.NoError(t, srv.Handle(commands.Command{Node: "wait", Allow: commands.Everyone,
-			Run: func(context.Context, *commands.Request) (*commands.Reply, error) {
+			Run: func(_ context.Context, r *commands.Request) (*commands.Reply, error) {
+				assert.Equal(t, "de", r.Lang)
 				both.Done()
 				both.Wait()
 				return nil, nil
@@ -356,7 +357,7 @@ func TestSideBySide(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			d, err := commands.Execute(ctx, c, b.LocalAddr(), "wait")
+			d, err := commands.Execute(ctx, c, b.LocalAddr(), "wait", commands.Lang("de"))
 			if assert.NoError(t, err) {
 				assert.Equal(t, commands.Completed, d.Stage().Status)
 			}

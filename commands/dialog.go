@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,6 +46,7 @@ type Dialog struct {
 	s    confab.Requester
 	to   jid.JID
 	node string
+	lang string
 	turn chan struct{} // holds one value while nobody asks
 	id   string        // of the session, for whose turn it is
 
@@ -52,12 +54,21 @@ type Dialog struct {
 	stage Stage
 }
 
+// An Option is an option of [Execute].
+type Option func(*Dialog)
+
+// Lang asks for a language, such as "de"; the stream is in English.
+func Lang(tag string) Option { return func(d *Dialog) { d.lang = tag } }
+
 // Execute begins the command with this node (XEP-0050 §2.4).
-func Execute(ctx context.Context, s confab.Requester, to jid.JID, node string) (*Dialog, error) {
+func Execute(ctx context.Context, s confab.Requester, to jid.JID, node string, opts ...Option) (*Dialog, error) {
 	if node == "" {
 		return nil, errors.New("commands: a command has a node")
 	}
 	d := &Dialog{s: s, to: to, node: node, turn: make(chan struct{}, 1)}
+	for _, f := range opts {
+		f(d)
+	}
 	if err := d.ask(ctx, Execution, nil); err != nil {
 		return nil, err
 	}
@@ -137,6 +148,9 @@ func (d *Dialog) Do(ctx context.Context, a Action, f *form.Form) error {
 // ask sends an action and takes the answer.
 func (d *Dialog) ask(ctx context.Context, a Action, f *form.Form) error {
 	req := confab.El(NS, "command").Set("node", d.node).Set("sessionid", d.id).Set("action", string(a))
+	if d.lang != "" {
+		req.Attr = append(req.Attr, xml.Attr{Name: xml.Name{Space: nsXML, Local: "lang"}, Value: d.lang})
+	}
 	if f != nil {
 		req.Add(f.Element())
 	}

@@ -135,7 +135,8 @@ type Server struct {
 	sessions map[string]*session
 }
 
-// New makes a Server, before the session runs. There is one for a session.
+// New makes a Server, before the session runs. There is one for a session, which has
+// to answer service discovery, as a client.Client does.
 func New(s confab.Session, cfg Config) (*Server, error) {
 	for _, d := range []struct {
 		v   *int

@@ -159,7 +159,6 @@ func (srv *Server) handle(ctx context.Context, c Command, ss *session, a Action,
 }
 
 func lang(q *confab.IQ) string {
-	const nsXML = "http://www.w3.org/XML/1998/namespace"
 	if l, ok := q.Payload.Lookup(nsXML, "lang"); ok {
 		return l
 	}

@@ -45,6 +45,9 @@ const (
 	// PubSub is publish-subscribe (XEP-0060): a component, pubsub.<Domain>, and
 	// every account (PEP, XEP-0163).
 	PubSub
+	// AvatarConversion shows the picture that an account has published by PEP in
+	// its vCard and its presence, and the other way round (XEP-0398).
+	AvatarConversion
 )
 
 // A CertificateKind is a kind of certificate that the server shows.

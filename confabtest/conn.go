@@ -223,7 +223,8 @@ func (c *Conn) serve() error {
 		state := t.ConnectionState()
 		c.secure, c.tlsState = true, &state
 	}
-	limits := stream.Limits{MaxBytes: c.srv.cfg.MaxStanza}
+	// As real servers do, it lets through what is deep; clients have to live with it.
+	limits := stream.Limits{MaxBytes: c.srv.cfg.MaxStanza, MaxDepth: 1 << 16}
 	if c.ws == nil {
 		c.reader = stream.NewReader((*connReader)(c), limits)
 	}

@@ -21,8 +21,8 @@
 // tls-server-end-point), PLAIN, EXTERNAL, OAUTHBEARER, ANONYMOUS. What it does not
 // have, such as rooms and archives, a test can play with [Server.Component] and
 // [Server.HandleIQ]. It talks to no other servers. XEPs: 0012, 0030, 0049, 0054, 0060, 0077, 0092,
-// 0153, 0156, 0160, 0163, 0178, 0198, 0199, 0202, 0203, 0280, 0352, 0359, 0386, 0388, 0440,
-// 0474, 0484.
+// 0153, 0156, 0160, 0163, 0178, 0191, 0198, 0199, 0202, 0203, 0280, 0352, 0359, 0377, 0386, 0388, 0398,
+// 0440, 0474, 0484.
 //
 // # Faults
 //

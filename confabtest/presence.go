@@ -12,6 +12,9 @@ func now() time.Time { return time.Now() }
 
 // takePresence handles presence of a client (RFC 6121 §§3, 4). The lock is held.
 func (s *Server) takePresence(ss *session, to addr, e *confab.Element) {
+	for _, hook := range s.hooks.outgoing {
+		e = hook(ss, e)
+	}
 	typ := e.Get("type")
 	if e.Get("to") == "" {
 		switch typ {

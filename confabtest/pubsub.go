@@ -33,11 +33,12 @@ type pubsub struct {
 }
 
 type pubsubNode struct {
-	name  string
-	cfg   map[string][]string // by the names of the form, less "pubsub#"
-	items []pubsubItem        // the oldest first
-	subs  map[addr]string     // subscribed or pending
-	affs  map[addr]string
+	name   string
+	cfg    map[string][]string // by the names of the form, less "pubsub#"
+	items  []pubsubItem        // the oldest first
+	subs   map[addr]string     // subscribed or pending
+	silent map[addr]bool       // subscriptions that deliver nothing
+	affs   map[addr]string
 }
 
 type pubsubItem struct {
@@ -177,7 +178,7 @@ func (p *pubsub) sorted() []*pubsubNode {
 
 // create makes a node with settings beside the defaults.
 func (p *pubsub) create(name string, creator addr, cfg map[string][]string) *pubsubNode {
-	n := &pubsubNode{name: name, cfg: p.defaults(), subs: map[addr]string{}, affs: map[addr]string{creator.bare(): "owner"}}
+	n := &pubsubNode{name: name, cfg: p.defaults(), subs: map[addr]string{}, silent: map[addr]bool{}, affs: map[addr]string{creator.bare(): "owner"}}
 	maps.Copy(n.cfg, cfg)
 	p.nodes[name] = n
 	return n
@@ -266,8 +267,8 @@ func (p *pubsub) notify(n *pubsubNode, what *confab.Element) {
 			}
 		}
 	}
-	for _, a := range slices.SortedFunc(maps.Keys(n.subs), func(a, b addr) int { return cmp.Compare(a.String(), b.String()) }) {
-		if n.subs[a] == "subscribed" && p.reads(n, a) {
+	for _, a := range sortedAddrs(n.subs) {
+		if n.subs[a] == "subscribed" && !n.silent[a] && p.reads(n, a) {
 			p.srv.route(nil, p.addr, a, p.event(a, what))
 		}
 	}

@@ -38,9 +38,6 @@ func (r pubsubRequest) refuse(typ, condition, special, feature, text string) {
 
 func (r pubsubRequest) forbidden() { r.fail("auth", "forbidden", "") }
 func (r pubsubRequest) notFound()  { r.fail("cancel", "item-not-found", "") }
-func (r pubsubRequest) unsupported(feature string) {
-	r.refuse("cancel", "feature-not-implemented", "unsupported", feature, "")
-}
 
 // answer answers a request. The lock is held.
 func (p *pubsub) answer(r pubsubRequest) {
@@ -112,7 +109,7 @@ func (p *pubsub) answer(r pubsubRequest) {
 			r.result(confab.El(nsPubSub, "pubsub", n.subscription(nsPubSub, who, "none")))
 		}
 	case what == "get options", what == "set options":
-		r.unsupported("subscription-options")
+		p.options(r, act, n)
 	default:
 		r.fail("cancel", "feature-not-implemented", "")
 	}
@@ -303,9 +300,54 @@ func (p *pubsub) setSubscribe(r pubsubRequest, act *confab.Element, n *pubsubNod
 	}
 	n.subs[who] = state
 	r.result(confab.El(nsPubSub, "pubsub", n.subscription(nsPubSub, who, state)))
+	if state == "pending" {
+		p.askOwners(n, who)
+	}
 	if m := p.last(n, who); m != nil && state == "subscribed" && n.get("send_last_published_item") != "never" {
 		p.srv.route(nil, p.addr, who, m)
 	}
+}
+
+// askOwners asks whether somebody may subscribe (XEP-0060 §8.6).
+func (p *pubsub) askOwners(n *pubsubNode, who addr) {
+	f := form.New(form.Questions, formAuthorize).Set("pubsub#node", n.name).
+		Set("pubsub#subscriber_jid", who.String()).SetBool("pubsub#allow", false)
+	f.Field("pubsub#allow").Type = form.Boolean
+	for _, a := range sortedAddrs(n.affs) {
+		if n.affs[a] == "owner" {
+			p.srv.route(nil, p.addr, a, el("message", "", newID(), p.addr, a, f.Element()))
+		}
+	}
+}
+
+const formAuthorize = nsPubSub + "#subscribe_authorization"
+
+// authorize takes the answer to that.
+func (p *pubsub) authorize(from addr, e *confab.Element) {
+	f := form.Find(e, formAuthorize)
+	if f == nil || f.Type != form.Answers {
+		return
+	}
+	who, err := parseAddr(f.Get("pubsub#subscriber_jid"))
+	n := p.nodes[f.Get("pubsub#node")]
+	if err != nil || n == nil || !p.owns(n, from) || n.subs[who] != "pending" {
+		return
+	}
+	state := "none"
+	if ok, _ := f.Bool("pubsub#allow"); ok {
+		state = "subscribed"
+	}
+	p.setState(n, who, state)
+}
+
+// setState changes a subscription and tells who has it.
+func (p *pubsub) setState(n *pubsubNode, who addr, state string) {
+	if state == "none" {
+		delete(n.subs, who)
+	} else {
+		n.subs[who] = state
+	}
+	p.srv.route(nil, p.addr, who, p.event(who, n.subscription(nsPubSubEvent, who, state)))
 }
 
 func (p *pubsub) getSubscriptions(r pubsubRequest, node string) {
@@ -318,6 +360,32 @@ func (p *pubsub) getSubscriptions(r pubsubRequest, node string) {
 		}
 	}
 	r.result(confab.El(nsPubSub, "pubsub", list))
+}
+
+// options reads or sets the one option of a subscription: whether it delivers.
+func (p *pubsub) options(r pubsubRequest, act *confab.Element, n *pubsubNode) {
+	who, err := parseAddr(act.Get("jid"))
+	switch {
+	case err != nil || who.bare() != r.from.bare():
+		r.refuse("modify", "bad-request", "invalid-jid", "", "")
+	case n.subs[who] == "":
+		r.refuse("modify", "unexpected-request", "not-subscribed", "", "")
+	case r.typ == "set":
+		f := form.Find(act, "")
+		if f == nil {
+			r.refuse("modify", "bad-request", "invalid-options", "", "")
+			return
+		}
+		if on, ok := f.Bool("pubsub#deliver"); ok {
+			n.silent[who] = !on
+		}
+		r.result(nil)
+	default:
+		f := form.New(form.Questions, nsPubSub+"#subscribe_options").SetBool("pubsub#deliver", !n.silent[who])
+		f.Field("pubsub#deliver").Type = form.Boolean
+		r.result(confab.El(nsPubSub, "pubsub",
+			confab.El(nsPubSub, "options", f.Element()).Set("node", n.name).Set("jid", who.String())))
+	}
 }
 
 func sortedAddrs(m map[addr]string) []addr {
@@ -370,13 +438,7 @@ func (p *pubsub) owner(r pubsubRequest, what string, act *confab.Element, n *pub
 				r.refuse("modify", "bad-request", "invalid-jid", "", "")
 				return
 			}
-			state := c.Get("subscription")
-			if state == "none" {
-				delete(n.subs, who)
-			} else {
-				n.subs[who] = state
-			}
-			p.srv.route(nil, p.addr, who, p.event(who, n.subscription(nsPubSubEvent, who, state)))
+			p.setState(n, who, c.Get("subscription"))
 		}
 		r.result(nil)
 	case "get affiliations":

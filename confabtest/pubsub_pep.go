@@ -57,7 +57,7 @@ func pubsubFeatures(more ...string) []string {
 		"create-nodes", "delete-items", "delete-nodes", "instant-nodes", "item-ids", "member-affiliation", "meta-data",
 		"modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-options",
 		"publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default",
-		"retrieve-items", "retrieve-subscriptions", "manage-subscriptions", "subscribe", "rsm") {
+		"retrieve-items", "retrieve-subscriptions", "manage-subscriptions", "subscribe", "subscription-options", "rsm") {
 		all = append(all, nsPubSub+"#"+f)
 	}
 	return all
@@ -153,6 +153,9 @@ type pubsubComponent struct{ *pubsub }
 // stanza implements domain. The lock is held.
 func (c *pubsubComponent) stanza(s *Server, _ *session, from, to addr, e *confab.Element) {
 	typ := e.Get("type")
+	if e.Name.Local == "message" && typ != "error" && to == c.addr {
+		c.authorize(from, e)
+	}
 	if e.Name.Local != "iq" || typ != "get" && typ != "set" {
 		return
 	}

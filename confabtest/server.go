@@ -65,6 +65,8 @@ type hooks struct {
 	message []func(a *account, e *confab.Element, sent bool) *confab.Element
 	// allow reports whether an account takes, or sends, a stanza.
 	allow []func(a *account, other addr, e *confab.Element, out bool) bool
+	// outgoing sees, and may replace, every presence that a client sends.
+	outgoing []func(ss *session, e *confab.Element) *confab.Element
 	// presence sees every broadcast of presence of an account's client.
 	presence []func(ss *session, e *confab.Element)
 	// gone is called when a session has ended.
@@ -83,7 +85,7 @@ type hooks struct {
 // own.
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
-	pubsubFeature, blockingFeature,
+	pubsubFeature, vcardFeature, blockingFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and

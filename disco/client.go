@@ -271,7 +271,7 @@ func (c *Client) Info(ctx context.Context, j jid.JID) (Info, error) {
 			f = &flight{done: make(chan struct{}), cancel: func() {}}
 			c.flights[k] = f
 			c.mu.Unlock()
-			if info, err, final := c.lead(ctx, f, k, j, h); final {
+			if info, final, err := c.lead(ctx, f, k, j, h); final {
 				return info, err
 			}
 			continue
@@ -285,55 +285,73 @@ func (c *Client) Info(ctx context.Context, j jid.JID) (Info, error) {
 		if f.err == nil {
 			return f.info, nil
 		}
-		if k.jid != "" && !f.gaveUp {
+		if k.jid != "" && !f.gaveUp || over(f.err) {
 			return Info{}, f.err
 		}
 		// Who asked gave up, or the hash is of no use: ask for oneself.
 	}
 }
 
-// errHash ends a flight whose answer counts only for who gave it.
-var errHash = errors.New("disco: the hash of the answer is wrong")
+// errHash ends a flight that has not found what has the hash.
+var errHash = errors.New("disco: nobody has given the answer that has the hash")
 
-// lead asks on behalf of all who wait for f. Final is false if j is to be asked for
-// itself now.
-func (c *Client) lead(ctx context.Context, f *flight, k flightKey, j jid.JID, h *hashed) (info Info, err error, final bool) {
-	defer func() {
-		c.mu.Lock()
-		f.info, f.err, f.gaveUp = info, err, ctx.Err() != nil
-		delete(c.flights, k)
-		c.mu.Unlock()
-		close(f.done)
-	}()
+// lead asks on behalf of all who wait for f, and returns the answer for j. Final is
+// false if there is none: j is to be asked for itself.
+func (c *Client) lead(ctx context.Context, f *flight, k flightKey, j jid.JID, h *hashed) (info Info, final bool, err error) {
 	if k.jid != "" {
 		info, _, err = c.ask(ctx, j, "", h)
-		return info, err, true
+		c.land(ctx, f, k, info, err)
+		return info, true, err
 	}
 	if info, ok := c.load(ctx, k.announced); ok {
 		info, _ = c.keep(k, info)
-		return info, nil, true
+		c.land(ctx, f, k, info, nil)
+		return info, true, nil
 	}
+	var own *Info // of j, if its hash is wrong: that counts for it alone
 	who := []jid.JID{j}
 	for i := 0; i < len(who) && i <= others; i++ {
-		var verified bool
-		info, verified, err = c.try(ctx, f, who[i], h)
+		got, verified, err := c.try(ctx, f, who[i], h)
 		switch {
 		case err == nil && verified:
-			return info, nil, true
-		case ctx.Err() != nil, errors.Is(err, confab.ErrClosed), errors.Is(err, confab.ErrLost):
-			return Info{}, err, true
-		case i == 0:
-			who = append(who, c.holders(h, j)...)
+			c.land(ctx, f, k, got, nil)
+			if own != nil {
+				got = *own
+			}
+			return got, true, nil
+		case ctx.Err() != nil, over(err):
+			c.land(ctx, f, k, Info{}, err)
+			return Info{}, true, err
 		}
-		if err == nil {
-			err = errHash // it lies, or mistakes; what it says was kept for it
-			break
+		if i == 0 {
+			if err == nil {
+				own = &got
+			}
+			who = append(who, c.holders(h, j)...)
 		}
 	}
 	c.mu.Lock()
 	h.alone = true
 	c.mu.Unlock()
-	return Info{}, err, false
+	c.land(ctx, f, k, Info{}, errHash)
+	if own != nil {
+		return *own, true, nil
+	}
+	return Info{}, false, nil
+}
+
+// land ends a flight.
+func (c *Client) land(ctx context.Context, f *flight, k flightKey, info Info, err error) {
+	c.mu.Lock()
+	f.info, f.err, f.gaveUp = info, err, err != nil && ctx.Err() != nil
+	delete(c.flights, k)
+	c.mu.Unlock()
+	close(f.done)
+}
+
+// over reports whether an error is that of the session and not of who was asked.
+func over(err error) bool {
+	return errors.Is(err, confab.ErrClosed) || errors.Is(err, confab.ErrLost)
 }
 
 // try asks one holder of a hash until it leaves.

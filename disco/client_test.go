@@ -246,6 +246,61 @@ func TestHandOver(t *testing.T) {
 	})
 }
 
+// One who lies does not make all others be asked one by one, even if many ask at once.
+func TestPoisonRoom(t *testing.T) {
+	honest := software("Honest", "a")
+	c := c2(t, honest)
+	w := newWorld(t, func(to, _ string) *confab.Element {
+		if to == occupant(0) {
+			return software("Honest", "lie")
+		}
+		return honest.Clone()
+	})
+	d := disco.New(w, disco.Config{})
+	for i := range 1000 {
+		w.presence(occupant(i), c)
+	}
+	w.settle()
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() {
+			info, err := d.Info(ctx, jid.MustParse(occupant(i)))
+			assert.NoError(t, err)
+			if i > 0 {
+				assert.Equal(t, []string{"a"}, info.Features)
+			}
+		})
+		if i == 0 {
+			wg.Wait()
+		}
+	}
+	wg.Wait()
+	assert.Len(t, w.requests(), 2)
+	info, _ := d.Known(jid.MustParse(occupant(0)))
+	assert.Equal(t, []string{"lie"}, info.Features)
+}
+
+// When the stream is lost, nobody waits on.
+func TestLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(string, string) *confab.Element { return nil })
+		d := disco.New(w, disco.Config{})
+		w.presence("a@x/y", c1(t, software("X", "a")))
+		w.settle()
+		done := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := d.Info(ctx, jid.MustParse("a@x/y"))
+				done <- err
+			}()
+		}
+		synctest.Wait()
+		w.drv.Down(nil, true)
+		require.ErrorIs(t, <-done, confab.ErrLost)
+		require.ErrorIs(t, <-done, confab.ErrLost)
+	})
+}
+
 // Who gives up does not take those with him who wait for the same.
 func TestGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

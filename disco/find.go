@@ -2,7 +2,6 @@ package disco
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -65,7 +64,7 @@ func services(ctx context.Context, s confab.Requester) (found []Service, complet
 		switch {
 		case errs[i] == nil:
 			found = append(found, Service{it, infos[i]})
-		case errors.Is(errs[i], confab.ErrClosed), errors.Is(errs[i], confab.ErrLost):
+		case over(errs[i]):
 			return nil, false, errs[i]
 		default:
 			complete = false

@@ -117,6 +117,10 @@ func TestContact(t *testing.T) {
 		assert.True(t, info.Has("urn:example:two"))
 
 		now := p.Stanza.Child("http://jabber.org/protocol/caps", "c")
+		plain, err := disco.GetInfo(ctx, other, other.LocalAddr(), "")
+		require.NoError(t, err)
+		assert.Equal(t, c1(t, plain.Element()).Get("ver"), now.Get("ver"))
+		assert.Equal(t, c2(t, plain.Element()).Children[0].Text, p.Stanza.Child("urn:xmpp:caps", "c").Child("urn:xmpp:hashes:2", "hash").Text)
 		for node, two := range map[string]bool{
 			"": true, now.Get("node") + "#" + now.Get("ver"): true,
 			"urn:xmpp:caps#sha-256." + p.Stanza.Child("urn:xmpp:caps", "c").Child("urn:xmpp:hashes:2", "hash").Text: true,

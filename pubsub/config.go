@@ -179,6 +179,35 @@ func (s Service) Config(ctx context.Context, node string) (Config, error) {
 	return parseConfig(f), nil
 }
 
+// Default returns the settings that new nodes have (XEP-0060 §8.3).
+func (s Service) Default(ctx context.Context) (Config, error) {
+	res, err := s.pubsub(ctx, stanza.GetIQ, NSOwner, child("default"))
+	if err != nil {
+		return Config{}, err
+	}
+	f := form.Find(res.Child(NSOwner, "default"), "")
+	if f == nil {
+		return Config{}, errors.New("pubsub: the service sent no form with defaults")
+	}
+	return parseConfig(f), nil
+}
+
+// Metadata returns what a node tells of itself to everybody who may read it: its
+// title, what it is about, and more in Config.Form (XEP-0060 §5.4).
+func (s Service) Metadata(ctx context.Context, node string) (Config, error) {
+	if err := need(node); err != nil {
+		return Config{}, err
+	}
+	res, err := s.ask(ctx, stanza.GetIQ, confab.El(nsInfo, "query").Set("node", node))
+	if err != nil {
+		return Config{}, err
+	}
+	if f := form.Find(res.Child(nsInfo, "query"), NS+"#meta-data"); f != nil {
+		return parseConfig(f), nil
+	}
+	return Config{}, nil
+}
+
 // Configure changes the settings of a node that one owns: those that are set in c.
 // All others keep their values (XEP-0060 §8.2). It sends nothing if the node is like
 // that already.

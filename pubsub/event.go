@@ -70,6 +70,10 @@ type Event struct {
 	Message *confab.Message
 }
 
+// Own reports whether the event is of a node of the own account. What only the
+// account itself may decide, such as its bookmarks, must come from there.
+func (e *Event) Own() bool { return e.From.Equal(e.Message.To.Bare()) }
+
 // Complete reports whether all items have their payloads.
 func (e *Event) Complete() bool {
 	for _, it := range e.Items {
@@ -200,8 +204,8 @@ func parseEvent(m *confab.Message, ev *confab.Element) *Event {
 
 // Notify asks for the events of nodes of all accounts whose presence one sees, and
 // of the own account (XEP-0163 §4.3.2). Called before the session runs, it is part
-// of the first presence, so that the last items come at once. Prefer OnEvent or
-// Events to take them.
+// of the first presence, so that the last items come at once. [OnEvent] or [Events]
+// take them. The same event may come twice, from ejabberd for instance.
 func Notify(s confab.Session, nodes ...string) {
 	features := make([]string, len(nodes))
 	for i, n := range nodes {
@@ -217,8 +221,8 @@ func Notify(s confab.Session, nodes ...string) {
 // interested sees an event, no matter who takes it.
 //
 // OnEvent is called before the session runs. It does not ask for events: see
-// [Notify] and [Service.Subscribe]. They come from anybody: f compares Event.From
-// where that matters, and so do nodes that only the own account should have.
+// [Notify] and [Service.Subscribe]. They come from anybody: f looks at Event.From, or
+// at Event.Own for what only the own account may say.
 func OnEvent(s confab.Session, node string, f func(ctx context.Context, e *Event) (taken bool)) {
 	// Taken messages end in the last stage, so that all who are interested see
 	// them before.

@@ -2,10 +2,12 @@ package pubsub_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/client"
+	"github.com/confab-im/confab/commands/form"
 	"github.com/confab-im/confab/confabtest"
 	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/internal/vectors"
@@ -218,9 +220,13 @@ func TestForgedEvents(t *testing.T) {
 		assert.NotNil(t, messages.Next(t, nil), "whoever asked for no events gets a message: %s", forged)
 	}
 	tr.Send(event("from='pubsub.montague.lit' type='headline'", "n"))
-	assert.Equal(t, "pubsub.montague.lit", seen.Next(t, nil).From.String())
+	e := seen.Next(t, nil)
+	assert.Equal(t, "pubsub.montague.lit", e.From.String())
+	assert.False(t, e.Own())
 	tr.Send(event("type='headline'", "n"))
-	assert.Equal(t, "romeo@montague.lit", seen.Next(t, nil).From.String())
+	e = seen.Next(t, nil)
+	assert.Equal(t, "romeo@montague.lit", e.From.String())
+	assert.True(t, e.Own())
 	tr.Send("<message from='a@montague.lit/b'><body>the end</body></message>")
 	assert.Equal(t, "the end", messages.Next(t, nil).Body, "events that were taken are no messages")
 	assert.Empty(t, seen.All())
@@ -258,8 +264,11 @@ func TestHostileAnswers(t *testing.T) {
 	}, loop, loop))
 	assert.Equal(t, 2, n)
 	// More than was asked for.
-	require.Error(t, run(func() error { _, err := s.Latest(ctx, "n", 1); return err },
-		in+"<items node='n'><item id='a'/><item id='b'/></items></pubsub>"))
+	require.NoError(t, run(func() error {
+		items, err := s.Latest(ctx, "n", 1)
+		assert.Equal(t, []pubsub.Item{{ID: "b"}}, items)
+		return err
+	}, in+"<items node='n'><item id='a'/><item id='b'/></items></pubsub>"))
 	// Another item than was asked for.
 	require.ErrorIs(t, run(func() error { _, err := s.Item(ctx, "n", "a"); return err },
 		in+"<items node='n'><item id='b'/></items></pubsub>"), pubsub.ErrNotFound)
@@ -293,3 +302,114 @@ func TestBadArguments(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// What Publish does with services that refuse its demands.
+func TestLadder(t *testing.T) {
+	ctx := testclient.Context(t)
+	tr, c := script(t, "romeo@montague.lit/orchard")
+	s := pubsub.New(c, jid.MustParse("pubsub.montague.lit"))
+	const from = " id='${id}' from='pubsub.montague.lit'>"
+	refuse := func(typ, condition, more string) string {
+		return "<iq type='error'" + from + "<error type='" + typ + "'><" + condition + " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>" + more + "</error></iq>"
+	}
+	met := refuse("cancel", "conflict", "<precondition-not-met xmlns='http://jabber.org/protocol/pubsub#errors'/>")
+	settings := func(access, most string) string {
+		return "<iq type='result'" + from + "<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><configure node='n'><x xmlns='jabber:x:data' type='form'>" +
+			"<field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/pubsub#node_config</value></field>" +
+			"<field var='pubsub#access_model' type='list-single'><value>" + access + "</value></field><field var='pubsub#max_items'><value>" + most + "</value></field>" +
+			"<field var='odd'><value>kept</value></field></x></configure></pubsub></iq>"
+	}
+	done := "<iq type='result'" + from + "</iq>"
+	const (
+		publish = "publish with options"
+		bare    = "publish"
+		get     = "get configure"
+		set     = "set configure"
+		create  = "set create"
+	)
+	var last *confab.Element
+	next := func() string {
+		last = tr.Next()
+		tr.Set("id", last.Get("id"))
+		p := last.Children[0]
+		switch kind := p.Children[0].Name.Local; {
+		case kind != "publish":
+			return last.Get("type") + " " + kind
+		case p.Child(pubsub.NS, "publish-options") != nil:
+			return publish
+		}
+		return bare
+	}
+	type step struct{ want, answer string }
+	cfg := pubsub.Private()
+	cfg.MaxItems = pubsub.Max
+	for name, test := range map[string]struct {
+		steps []step
+		err   error
+	}{
+		"as it should be":     {[]step{{publish, done}}, nil},
+		"reconfigured":        {[]step{{publish, met}, {get, settings("open", "1")}, {set, done}, {publish, done}}, nil},
+		"no max":              {[]step{{publish, met}, {get, settings("open", "1")}, {set, refuse("modify", "not-acceptable", "")}, {set, refuse("modify", "not-acceptable", "")}, {set, done}, {publish, done}}, nil},
+		"compares badly":      {[]step{{publish, met}, {get, settings("whitelist", "max")}, {publish, met}, {get, settings("whitelist", "max")}, {publish, done}}, nil},
+		"will not":            {[]step{{publish, met}, {get, settings("open", "1")}, {set, refuse("auth", "forbidden", "")}}, pubsub.ErrPrecondition},
+		"changed meanwhile":   {[]step{{publish, met}, {get, settings("open", "1")}, {set, done}, {publish, met}, {get, settings("open", "max")}, {set, done}, {publish, met}}, pubsub.ErrPrecondition},
+		"no options":          {[]step{{publish, refuse("cancel", "feature-not-implemented", "")}, {get, settings("whitelist", "max")}, {publish, refuse("cancel", "feature-not-implemented", "")}, {bare, done}}, nil},
+		"no options, no node": {[]step{{publish, refuse("modify", "bad-request", "")}, {get, refuse("cancel", "item-not-found", "")}, {create, done}, {publish, done}}, nil},
+		"no access model":     {[]step{{publish, refuse("modify", "bad-request", "")}, {get, strings.ReplaceAll(settings("", "1"), "access_model", "x")}}, pubsub.ErrUnsupported},
+		"somebody was faster": {[]step{{publish, refuse("modify", "bad-request", "")}, {get, refuse("cancel", "item-not-found", "")}, {create, refuse("cancel", "conflict", "")}, {get, settings("whitelist", "max")}, {publish, done}}, nil},
+		"not ours":            {[]step{{publish, refuse("auth", "forbidden", "")}}, stanza.Error{Condition: stanza.Forbidden}},
+	} {
+		result := make(chan error, 1)
+		go func() {
+			_, err := s.Publish(ctx, "n", pubsub.Item{ID: "x", Payload: mood("secret")}, cfg)
+			result <- err
+		}()
+		for i, st := range test.steps {
+			require.Equal(t, st.want, next(), "%s, step %d: %s", name, i, last)
+			if st.want == set {
+				require.Contains(t, last.String(), "kept", "unknown settings are sent back")
+				require.Contains(t, last.String(), "whitelist")
+			}
+			tr.Send(st.answer)
+		}
+		require.ErrorIs(t, <-result, test.err, name)
+	}
+}
+
+// XEP-0060, examples 170 and 171.
+func TestExampleRequest(t *testing.T) {
+	ctx := testclient.Context(t)
+	var requests *testclient.Seen[*pubsub.SubscriptionRequest]
+	var messages *testclient.Seen[*confab.Message]
+	tr, c := script(t, "hamlet@denmark.lit/elsinore", func(c *client.Client) {
+		pubsub.Requests(c)
+		requests = testclient.Watch[*pubsub.SubscriptionRequest](c)
+		messages = testclient.Watch[*confab.Message](c)
+	})
+	el := vectors.Elements(t, "0060", 170)[0]
+	forged := el.Clone().Set("from", "mallory@evil.lit/client")
+	for _, e := range []*confab.Element{forged, el} {
+		b, err := e.AppendXML(nil, "")
+		require.NoError(t, err)
+		tr.Send(string(b))
+	}
+	assert.Equal(t, "mallory@evil.lit/client", messages.Next(t, nil).From.String(), "no service has a resource")
+	r := requests.Next(t, nil)
+	assert.Equal(t, "princely_musings", r.Node)
+	assert.Equal(t, "horatio@denmark.lit", r.JID.String())
+	require.NoError(t, r.Answer(ctx, c, true))
+	want := vectors.Elements(t, "0060", 171)[0].Child("jabber:x:data", "x")
+	got := tr.Next()
+	assert.Equal(t, "pubsub.shakespeare.lit", got.Get("to"))
+	f, err := form.Parse(want)
+	require.NoError(t, err)
+	a, err := form.Parse(got.Child("jabber:x:data", "x"))
+	require.NoError(t, err)
+	for _, fd := range f.Fields {
+		if fd.Var == "pubsub#allow" {
+			assert.Equal(t, "1", a.Get(fd.Var))
+			continue
+		}
+		assert.Equal(t, fd.Values, a.Values(fd.Var), fd.Var)
+	}
+}

@@ -2,9 +2,9 @@ package pubsub
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/confab-im/confab"
@@ -62,7 +62,9 @@ func (s Service) Latest(ctx context.Context, node string, n int) ([]Item, error)
 	if n <= 0 {
 		return nil, fmt.Errorf("pubsub: the number of items must be positive, not %d", n)
 	}
-	return s.items(ctx, child("items", "node", node, "max_items", strconv.Itoa(n)), n)
+	items, err := s.items(ctx, child("items", "node", node, "max_items", strconv.Itoa(n)))
+	// Not all services know max_items; those that do not give the newest last.
+	return items[max(0, len(items)-n):], err
 }
 
 // ItemsByID returns those of the items that exist (XEP-0060 §6.5.8).
@@ -74,7 +76,8 @@ func (s Service) ItemsByID(ctx context.Context, node string, ids ...string) ([]I
 	for _, id := range ids {
 		el.Add(child("item", "id", id))
 	}
-	return s.items(ctx, el, len(ids))
+	items, err := s.items(ctx, el)
+	return slices.DeleteFunc(items, func(it Item) bool { return !slices.Contains(ids, it.ID) }), err
 }
 
 // Item returns the item with this id, or an error matching [ErrNotFound].
@@ -83,24 +86,18 @@ func (s Service) Item(ctx context.Context, node, id string) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
-	for _, it := range items {
-		if it.ID == id {
-			return it, nil
-		}
+	if len(items) > 0 {
+		return items[0], nil
 	}
 	return Item{}, fmt.Errorf("%w: %s in %s", ErrNotFound, id, node)
 }
 
-func (s Service) items(ctx context.Context, ask *confab.Element, most int) ([]Item, error) {
+func (s Service) items(ctx context.Context, ask *confab.Element) ([]Item, error) {
 	res, err := s.pubsub(ctx, stanza.GetIQ, NS, ask)
 	if err != nil {
 		return nil, err
 	}
-	items := parseItems(res.Child(NS, "items"))
-	if len(items) > most {
-		return nil, errors.New("pubsub: the service sent more items than were asked for")
-	}
-	return items, nil
+	return parseItems(res.Child(NS, "items")), nil
 }
 
 // parseItems reads the items in el, in the namespace that el has.

@@ -249,6 +249,13 @@ func TestComponent(t *testing.T) {
 		}
 		assert.Contains(t, nodes, node)
 
+		meta, err := theirs.Metadata(ctx, node)
+		require.NoError(t, err)
+		assert.Equal(t, "News", meta.Title)
+		def, err := mine.Default(ctx)
+		require.NoError(t, err)
+		assert.NotEmpty(t, def.Access)
+
 		sub, err := theirs.Subscribe(ctx, node)
 		require.NoError(t, err)
 		assert.Equal(t, pubsub.Subscribed, sub.State)
@@ -310,5 +317,59 @@ func TestAffiliations(t *testing.T) {
 		skipUnsupported(t, s, err, "own affiliations")
 		require.NoError(t, err)
 		assert.Contains(t, list, pubsub.Affiliation{Node: node, JID: bare(c), Role: pubsub.Owner})
+	})
+}
+
+func TestSubscriptionOptions(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		ctx := testclient.Context(t)
+		c := admin(t, s)
+		service := pubsub.New(c, jid.MustParse(s.PubSub))
+		node, err := service.Create(ctx, "", pubsub.Config{})
+		require.NoError(t, err)
+		sub, err := service.Subscribe(ctx, node)
+		require.NoError(t, err)
+		options, err := service.SubscriptionOptions(ctx, node, sub.ID)
+		skipUnsupported(t, s, err, "subscription options")
+		require.NoError(t, err)
+		assert.Equal(t, pubsub.NS+"#subscribe_options", options.About())
+		require.NoError(t, service.SetSubscriptionOptions(ctx, node, sub.ID, options))
+	})
+}
+
+// Who asks to be let in waits for an owner.
+func TestPending(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		ctx := testclient.Context(t)
+		at := jid.MustParse(s.PubSub)
+		owner := admin(t, s)
+		requests := testclient.Watch[*pubsub.SubscriptionRequest](owner)
+		pubsub.Requests(owner)
+		reader, seen := account(t, s)
+		mine, theirs := pubsub.New(owner, at), pubsub.New(reader, at)
+		node, err := mine.Create(ctx, "", pubsub.Config{Access: pubsub.AccessAuthorize})
+		if err != nil {
+			s.Skip(t, "nodes whose owner lets people in")
+		}
+		sub, err := theirs.Subscribe(ctx, node)
+		if err != nil {
+			s.Skip(t, "nodes whose owner lets people in") // Prosody knows the word but does not ask
+		}
+		require.Equal(t, pubsub.Pending, sub.State)
+		_, err = mine.Publish(ctx, node, pubsub.Item{ID: "1", Payload: mood("hidden")}, pubsub.Config{})
+		require.NoError(t, err)
+		r := requests.Next(t, func(r *pubsub.SubscriptionRequest) bool { return r.Node == node })
+		assert.Equal(t, bare(reader), r.JID)
+		assert.Equal(t, at, r.From)
+		require.NoError(t, r.Answer(ctx, owner, true))
+		e := seen.Next(t, func(e *pubsub.Event) bool { return e.Kind == pubsub.SubscriptionChanged && e.Node == node })
+		assert.Equal(t, pubsub.Subscribed, e.Subscription.State)
+		_, err = mine.Publish(ctx, node, pubsub.Item{ID: "2", Payload: mood("seen")}, pubsub.Config{})
+		require.NoError(t, err)
+		seen.Next(t, func(e *pubsub.Event) bool { return e.Node == node && len(e.Items) > 0 && e.Items[0].ID == "2" })
+		require.NoError(t, mine.SetSubscriber(ctx, node, bare(reader), pubsub.Unsubscribed))
+		seen.Next(t, func(e *pubsub.Event) bool {
+			return e.Kind == pubsub.SubscriptionChanged && e.Subscription.State == pubsub.Unsubscribed
+		})
 	})
 }

@@ -19,6 +19,7 @@ const (
 	NSOwner = NS + "#owner"
 
 	nsErrors = NS + "#errors"
+	nsInfo   = "http://jabber.org/protocol/disco#info"
 	nsItems  = "http://jabber.org/protocol/disco#items"
 	nsDelay  = "urn:xmpp:delay"
 	nsSHIM   = "http://jabber.org/protocol/shim"
@@ -84,9 +85,6 @@ func (s Service) ask(ctx context.Context, typ stanza.IQType, payload *confab.Ele
 	iq := confab.El(confab.NSClient, "iq", payload).Set("type", string(typ)).Set("id", confab.NewID())
 	if !s.own() {
 		iq.Set("to", s.addr.String())
-	}
-	if _, err := iq.AppendXML(nil, confab.NSClient); err != nil {
-		return nil, err // what cannot be written
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc

@@ -20,12 +20,15 @@ import (
 type Blocklist struct {
 	s confab.Session
 
-	mu        sync.Mutex
+	loads sync.Mutex // held while the list is being loaded
+
+	mu        sync.Mutex // guards what follows
 	blocked   map[string]jid.JID
 	loaded    bool
 	absent    bool // the server knows no blocking
 	loading   bool
 	held      []blockPush
+	reloading bool // a goroutine is about to load
 	reporting bool // the server takes reports, as far as known
 }
 
@@ -54,6 +57,7 @@ func NewBlocklist(s confab.Session) (*Blocklist, error) {
 		}
 	}
 	s.OnUp(b.up)
+	onDropped(s, nsBlocking, b.reload)
 	return b, nil
 }
 
@@ -63,7 +67,31 @@ func (b *Blocklist) up(ctx context.Context, fresh bool) error {
 		return nil
 	}
 	b.mu.Lock()
-	b.loading, b.held, b.reporting = true, nil, false
+	b.reporting = false
+	b.mu.Unlock()
+	return b.load(ctx)
+}
+
+// reload loads the list anew, unless that is under way.
+func (b *Blocklist) reload() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reloading {
+		return
+	}
+	b.reloading = true
+	b.s.Go(func(ctx context.Context) {
+		if err := b.load(ctx); err != nil && ctx.Err() == nil {
+			b.s.Emit(confab.HandlerError{Err: err})
+		}
+	})
+}
+
+func (b *Blocklist) load(ctx context.Context) error {
+	b.loads.Lock()
+	defer b.loads.Unlock()
+	b.mu.Lock()
+	b.loading, b.held, b.reloading = true, nil, false
 	b.mu.Unlock()
 	res, err := b.s.Ask(ctx, confab.El(confab.NSClient, "iq", confab.El(nsBlocking, "blocklist")).Set("type", "get"))
 	b.mu.Lock()
@@ -83,11 +111,10 @@ func (b *Blocklist) up(ctx context.Context, fresh bool) error {
 		return fmt.Errorf("roster: loading the blocklist: %w", err)
 	}
 	b.absent = false
-	list := res.Child(nsBlocking, "blocklist")
-	jids := b.parse(list)
-	all := make(map[string]jid.JID, len(jids))
-	for _, j := range jids {
-		all[j.String()] = j
+	all := map[string]jid.JID{}
+	blockPush{jids: b.parse(res.Child(nsBlocking, "blocklist")), block: true}.to(all)
+	for _, p := range held {
+		p.to(all)
 	}
 	var e BlocklistChanged
 	for k, j := range b.blocked {
@@ -95,8 +122,8 @@ func (b *Blocklist) up(ctx context.Context, fresh bool) error {
 			e.Unblocked = append(e.Unblocked, j)
 		}
 	}
-	for _, j := range jids {
-		if _, was := b.blocked[j.String()]; !was {
+	for k, j := range all {
+		if _, was := b.blocked[k]; !was {
 			e.Blocked = append(e.Blocked, j)
 		}
 	}
@@ -104,9 +131,6 @@ func (b *Blocklist) up(ctx context.Context, fresh bool) error {
 	b.blocked, b.loaded = all, true
 	if !first {
 		b.tell(e)
-	}
-	for _, p := range held {
-		b.apply(p)
 	}
 	return nil
 }
@@ -150,35 +174,39 @@ func (b *Blocklist) push(_ context.Context, q *confab.IQ) (any, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.loading {
-		b.held = append(b.held, p)
-	} else {
-		b.apply(p)
-	}
+	b.apply(p)
 	return nil, nil
 }
 
-// apply carries out a change. The lock is held.
-func (b *Blocklist) apply(p blockPush) {
-	var e BlocklistChanged
+// to carries out a change in a list, and returns what is different then.
+func (p blockPush) to(list map[string]jid.JID) (e BlocklistChanged) {
 	if !p.block && len(p.jids) == 0 {
-		for _, j := range b.blocked {
+		for _, j := range list {
 			e.Unblocked = append(e.Unblocked, j)
 		}
-		clear(b.blocked)
+		clear(list)
 	}
 	for _, j := range p.jids {
 		k := j.String()
-		switch _, is := b.blocked[k]; {
+		switch _, is := list[k]; {
 		case p.block && !is:
-			b.blocked[k] = j
+			list[k] = j
 			e.Blocked = append(e.Blocked, j)
 		case !p.block && is:
-			delete(b.blocked, k)
+			delete(list, k)
 			e.Unblocked = append(e.Unblocked, j)
 		}
 	}
-	b.tell(e)
+	return e
+}
+
+// apply carries out a change. If the list is being loaded, it is one of what the
+// answer may not know. The lock is held.
+func (b *Blocklist) apply(p blockPush) {
+	if b.loading {
+		b.held = append(b.held, p)
+	}
+	b.tell(p.to(b.blocked))
 }
 
 // Blocked returns what is blocked, sorted: full and bare addresses, domains.
@@ -265,10 +293,6 @@ func (b *Blocklist) send(ctx context.Context, el *confab.Element, p blockPush) e
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.loading {
-		b.held = append(b.held, p)
-	} else {
-		b.apply(p)
-	}
+	b.apply(p)
 	return nil
 }

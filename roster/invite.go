@@ -67,13 +67,14 @@ func ParseInvitation(link string) (Invitation, error) {
 	bad := func(why string) (Invitation, error) {
 		return Invitation{}, fmt.Errorf("roster: %q is no invitation: %s", link, why)
 	}
-	scheme, rest, ok := strings.Cut(strings.TrimSpace(link), ":")
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(link), ":")
 	var i Invitation
 	switch strings.ToLower(scheme) {
 	case "xmpp":
 		rest, _, _ = strings.Cut(rest, "#")
 	case "https":
 		i.LandingURL = link
+		var ok bool
 		if _, rest, ok = strings.Cut(rest, "#"); !ok {
 			return bad("there is nothing behind a #")
 		}

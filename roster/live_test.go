@@ -54,8 +54,10 @@ func TestContacts(t *testing.T) {
 		phone.removed.Next(t, from(friend, ofRemoved))
 		assert.Zero(t, phone.r.Len())
 		require.ErrorIs(t, phone.r.Rename(ctx, friend, "x"), roster.ErrNotContact)
-		var se stanza.Error
-		require.ErrorAs(t, phone.r.Remove(ctx, friend), &se)
+		if err := phone.r.Remove(ctx, friend); s.Name != testbed.Ejabberd { // which does not mind
+			var se stanza.Error
+			require.ErrorAs(t, err, &se)
+		}
 
 		require.Error(t, phone.r.Add(ctx, friend, "x", ""))
 		require.Error(t, phone.r.Add(ctx, friend, "x", "a", "a"))
@@ -132,7 +134,9 @@ func TestOfflineRequest(t *testing.T) {
 		romeo.added.Next(t, from(jid.MustParse(address), ofAdded))
 		juliet := signIn(t, testclient.Config(s, address, password), roster.Config{})
 		q := juliet.requests.Next(t, from(romeo.addr(), ofRequest))
-		assert.Equal(t, "Romeo", q.Nick)
+		if s.Name != testbed.Ejabberd { // which keeps the status only
+			assert.Equal(t, "Romeo", q.Nick)
+		}
 		require.NoError(t, juliet.r.Accept(ctx, q.From))
 		romeo.presence.Next(t, from(juliet.addr(), ofPresence, there))
 	})
@@ -176,7 +180,8 @@ func TestPreApprove(t *testing.T) {
 			require.ErrorIs(t, err, roster.ErrNoPreApproval)
 			s.Skip(t, "approval in advance")
 		}
-		assert.True(t, juliet.added.Next(t, from(romeo.addr(), ofAdded)).Contact.Approved)
+		c := juliet.added.Next(t, from(romeo.addr(), ofAdded)).Contact
+		assert.Equal(t, s.Name != testbed.Prosody, c.Approved, "Prosody's push does not tell")
 		require.NoError(t, romeo.r.Subscribe(ctx, juliet.addr()))
 		romeo.presence.Next(t, from(juliet.addr(), ofPresence, there))
 		juliet.changed.Next(t, from(romeo.addr(), ofChanged, becomes(roster.From)))
@@ -263,7 +268,7 @@ func TestPresence(t *testing.T) {
 		assert.Len(t, romeo.r.Presences(phone.LocalAddr()), 1)
 		juliet.presence.Next(t, from(juliet.addr(), ofPresence, func(e roster.PresenceChanged) bool { return e.JID.Equal(phone.LocalAddr()) }))
 
-		phone.Stop(t)
+		require.NoError(t, phone.Close(ctx))
 		romeo.presence.Next(t, from(juliet.addr(), ofPresence, func(e roster.PresenceChanged) bool { return e.JID.Equal(phone.LocalAddr()) && !e.New.Available }))
 		require.NoError(t, juliet.r.SetPresence(ctx, roster.Own{Unavailable: true, Status: "bye"}))
 		romeo.presence.Next(t, from(juliet.addr(), ofPresence, gone))
@@ -297,11 +302,18 @@ func TestBlocking(t *testing.T) {
 			assert.Len(t, e.Blocked, 2)
 			assert.Len(t, d.b.Blocked(), 2)
 		}
-		romeo.presence.Next(t, from(juliet.addr(), ofPresence, gone))
-		failed := testclient.Watch[confab.SendFailed](romeo)
-		_, err := romeo.SendMessage(ctx, confab.Draft{To: juliet.addr(), Body: "Can you hear me now?"})
+		if s.Name != testbed.Ejabberd { // which does not tell who is blocked
+			romeo.presence.Next(t, from(juliet.addr(), ofPresence, gone))
+		}
+		heard := testclient.Watch[*confab.Message](juliet)
+		_, err := romeo.SendMessage(ctx, confab.Draft{To: juliet.LocalAddr(), Body: "Can you hear me now?"})
 		require.NoError(t, err)
-		failed.Next(t, nil)
+		failed := testclient.Watch[confab.SendFailed](juliet)
+		_, err = juliet.SendMessage(ctx, confab.Draft{To: romeo.LocalAddr(), Body: "Go away."})
+		require.NoError(t, err)
+		var se stanza.Error
+		require.ErrorAs(t, failed.Next(t, nil).Err, &se)
+		assert.Equal(t, stanza.NotAcceptable, se.Condition)
 
 		// A client that comes later has the list.
 		tablet := signIn(t, cfg, roster.Config{})
@@ -312,10 +324,12 @@ func TestBlocking(t *testing.T) {
 		e := juliet.blocks.Next(t, nil)
 		assert.Len(t, e.Unblocked, 1)
 		assert.False(t, juliet.b.IsBlocked(romeo.addr()))
-		heard := testclient.Watch[*confab.Message](juliet)
 		_, err = romeo.SendMessage(ctx, confab.Draft{To: juliet.LocalAddr(), Body: "And now?"})
 		require.NoError(t, err)
 		heard.Next(t, func(m *confab.Message) bool { return m.Body == "And now?" })
+		for _, m := range heard.All() {
+			assert.NotEqual(t, "Can you hear me now?", m.Body)
+		}
 
 		require.NoError(t, tablet.b.UnblockAll(ctx))
 		juliet.blocks.Next(t, func(e roster.BlocklistChanged) bool { return len(e.Unblocked) == 1 })
@@ -414,21 +428,24 @@ func TestSearch(t *testing.T) {
 		ctx := testclient.Context(t)
 		romeo, _ := account(t, s, roster.Config{})
 		const ns = "vcard-temp"
+		email := romeo.addr().Localpart() + "@mail.example"
 		require.NoError(t, confab.Do(ctx, romeo, stanza.IQ{Type: stanza.SetIQ}, confab.El(ns, "vCard",
-			confab.El(ns, "FN").SetText("Romeo Montague"), confab.El(ns, "NICKNAME").SetText("romeo-"+romeo.addr().Localpart()),
-			confab.El(ns, "N", confab.El(ns, "GIVEN").SetText("Romeo"), confab.El(ns, "FAMILY").SetText("Montague"))), nil))
+			confab.El(ns, "FN").SetText("Romeo Montague"), confab.El(ns, "NICKNAME").SetText("Romeo"),
+			confab.El(ns, "N", confab.El(ns, "FAMILY").SetText("Montague"), confab.El(ns, "GIVEN").SetText("Romeo")),
+			confab.El(ns, "EMAIL", confab.El(ns, "USERID").SetText(email))), nil))
 		sr, err := roster.NewSearch(ctx, romeo, jid.MustParse(s.Search))
 		require.NoError(t, err)
-		t.Log(sr.Fields, sr.Instructions)
-		assert.NotEmpty(t, sr.Fields)
-		field := "nick"
-		require.Contains(t, sr.Fields, field)
-		f, err := sr.Find(ctx, romeo, map[string]string{field: "romeo-" + romeo.addr().Localpart()})
+		// Prosody's directory falls over a search without the field email.
+		require.Contains(t, sr.Fields, "email", "%v", sr.Fields)
+		f, err := sr.Find(ctx, romeo, map[string]string{"email": email})
 		require.NoError(t, err)
+		if s.Name == testbed.Prosody && len(f.People) == 0 {
+			s.Skip(t, "a directory that finds vCards which are kept in PEP")
+		}
 		require.Len(t, f.People, 1)
 		assert.True(t, f.People[0].JID.Equal(romeo.addr()))
-		assert.Equal(t, "Romeo Montague", strings.TrimSpace(f.People[0].Fields["fn"]+f.People[0].Fields["name"]), "%v", f.People[0])
-		f, err = sr.Find(ctx, romeo, map[string]string{field: "nobody at all"})
+		assert.Equal(t, email, f.People[0].Fields["email"], "%v", f.People[0])
+		f, err = sr.Find(ctx, romeo, map[string]string{"email": "nobody@mail.example"})
 		require.NoError(t, err)
 		assert.Empty(t, f.People)
 		_, err = sr.Find(ctx, romeo, map[string]string{"shoe size": "44"})
@@ -440,12 +457,14 @@ func TestNick(t *testing.T) {
 	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
 		ctx := testclient.Context(t)
 		romeo, _ := account(t, s, roster.Config{})
-		juliet, _ := account(t, s, roster.Config{})
+		juliet, cfg := account(t, s, roster.Config{})
 		befriend(t, romeo, juliet)
 		require.NoError(t, roster.SetNick(ctx, romeo, "Ishmael"))
-		assert.Equal(t, "Ishmael", juliet.nicks.Next(t, from(romeo.addr(), ofNick)).Nick)
+		// ejabberd knows what a client wants to be told when it has signed in.
+		phone := signIn(t, cfg, roster.Config{})
+		assert.Equal(t, "Ishmael", phone.nicks.Next(t, from(romeo.addr(), ofNick)).Nick)
 		require.NoError(t, roster.SetNick(ctx, romeo, ""))
-		assert.Empty(t, juliet.nicks.Next(t, from(romeo.addr(), ofNick)).Nick)
+		assert.Empty(t, phone.nicks.Next(t, from(romeo.addr(), ofNick, func(e roster.NickChanged) bool { return e.Nick != "Ishmael" })).Nick)
 	})
 }
 
@@ -477,7 +496,7 @@ func TestMoved(t *testing.T) {
 		require.Eventually(t, func() bool {
 			c, _ := romeo.r.Contact(now.addr())
 			o, _ := romeo.r.Contact(old.addr())
-			return c.Subscription == roster.Both && c.Name == "Juliet" && len(c.Groups) == 1 && o.Subscription == roster.To
+			return c.Subscription == roster.Both && c.Name == "Juliet" && len(c.Groups) == 1 && !o.Subscription.SeenByThem()
 		}, testclient.Patience, time.Millisecond)
 		assert.Empty(t, romeo.moved.All(), "eve was believed")
 	})

@@ -265,6 +265,15 @@ func (t *presences) contact(k string, is bool) {
 	}
 }
 
+// forget notes that a contact no longer shows its presence.
+func (t *presences) forget(k string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.contacts[k]; e != nil {
+		t.lose(e, time.Now())
+	}
+}
+
 // clear forgets everybody: the stream is lost, and the next one tells anew.
 func (t *presences) clear() {
 	t.mu.Lock()

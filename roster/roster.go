@@ -65,15 +65,18 @@ type Roster struct {
 	cfg    Config
 	others presences
 
-	mu       sync.Mutex // guards what follows
-	loaded   bool       // contacts hold a roster, the newest or an older one
-	contacts map[string]*Contact
-	ver      string
-	loading  bool    // pushes wait in held
-	held     []*push // in order
-	edits    map[string]*edit
-	saving   bool // a goroutine is about to write the roster
-	dirty    bool
+	loads sync.Mutex // held while the roster is being loaded
+
+	mu        sync.Mutex // guards what follows
+	loaded    bool       // contacts hold a roster, the newest or an older one
+	contacts  map[string]*Contact
+	ver       string
+	loading   bool    // pushes wait in held
+	reloading bool    // a goroutine is about to load
+	held      []*push // in order
+	edits     map[string]*edit
+	saving    bool // a goroutine is about to write the roster
+	dirty     bool
 
 	requests map[string]*pending
 	invites  invites
@@ -105,6 +108,7 @@ func New(s confab.Session, cfg Config) (*Roster, error) {
 		}
 	})
 	s.HandleMessage(confab.StageInterpret, r.suggested)
+	onDropped(s, ns, r.reload)
 	return r, nil
 }
 
@@ -113,7 +117,49 @@ func (r *Roster) up(ctx context.Context, fresh bool) error {
 	if !fresh {
 		return nil
 	}
+	return r.load(ctx, false)
+}
+
+// reload loads the whole roster anew, unless that is under way.
+func (r *Roster) reload() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reloading {
+		return
+	}
+	r.reloading = true
+	r.s.Go(func(ctx context.Context) {
+		if err := r.load(ctx, true); err != nil && ctx.Err() == nil {
+			r.s.Emit(confab.HandlerError{Err: err})
+		}
+	})
+}
+
+// onDropped calls f, off the dispatcher, when a push of this namespace was dropped:
+// a session may do so when too many come at once. What they said is lost.
+func onDropped(s confab.Session, space string, f func()) {
+	confab.On(s, func(_ context.Context, e confab.BadStanza) {
+		if !e.Stanza.Is(confab.NSClient, "iq") || e.Stanza.Get("type") != "set" || e.Stanza.Child(space, "") == nil {
+			return
+		}
+		if from := e.Stanza.Get("from"); from != "" {
+			if j, err := jid.Parse(from); err != nil || !j.Equal(s.LocalAddr().Bare()) {
+				return
+			}
+		}
+		f()
+	})
+}
+
+// load asks for the roster: what has changed, or all of it.
+func (r *Roster) load(ctx context.Context, all bool) error {
+	r.loads.Lock()
+	defer r.loads.Unlock()
+	r.mu.Lock()
+	if all {
+		r.reloading = false // what is dropped from now on makes another one
+		r.ver = ""
+	}
 	r.loading, r.held = true, nil
 	first := !r.loaded
 	r.mu.Unlock()
@@ -192,6 +238,9 @@ func (r *Roster) set(k string, old, c *Contact) {
 	case !old.equal(c):
 		r.contacts[k] = c
 		r.s.Emit(Changed{old.clone(), c.clone()})
+		if old.Subscription.SeesThem() && !c.Subscription.SeesThem() {
+			r.others.forget(k) // not every server says so itself
+		}
 	}
 	if c.Subscription.SeenByThem() {
 		delete(r.requests, k)

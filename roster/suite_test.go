@@ -54,6 +54,8 @@ func signIn(t testing.TB, ccfg client.Config, cfg roster.Config) *device {
 	t.Helper()
 	d, setup := prepare(t, cfg)
 	d.Client = testclient.Up(t, ccfg, setup)
+	// The server has taken its presence: now it is there for others.
+	d.presence.Next(t, func(e roster.PresenceChanged) bool { return e.JID.Equal(d.LocalAddr()) })
 	return d
 }
 

@@ -3,6 +3,8 @@ package stream
 import (
 	"errors"
 	"fmt"
+
+	"github.com/confab-im/confab"
 )
 
 // ErrEnd is returned by [Reader.Next] when the peer has closed the stream with
@@ -77,6 +79,9 @@ type LimitError struct {
 	What string
 	// Limit is its value.
 	Limit int
+	// Stanza is the stanza's start tag, as an element without children. It is nil
+	// if even that is over a limit.
+	Stanza *confab.Element
 }
 
 // Error implements error.

@@ -444,3 +444,37 @@ func TestRandomMarkup(t *testing.T) {
 		t.Error("that is no good mixture")
 	}
 }
+
+// FuzzSkip: a stanza that is over a limit is skipped to its end, wherever that is.
+func FuzzSkip(f *testing.F) {
+	for _, s := range []string{"<a><b/><b/></a>", "<a b='>'><![CDATA[</a>]]]><c/></a>", "<a><b><c><d/></c></b>text</a >"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		s = strings.TrimSpace(s)
+		if !strings.HasPrefix(s, "<") || strings.HasPrefix(s, "<?") {
+			return
+		}
+		if _, err := Parse([]byte(s), Limits{}); err != nil {
+			return
+		}
+		for _, l := range []Limits{{MaxBytes: len(s)/2 + 1}, {MaxDepth: 1}, {MaxElements: 1}, {MaxAttrs: 1}} {
+			l.Skip = true
+			r := NewReader(strings.NewReader("<s xmlns:s='s'>"+s+"<z/>"), l)
+			if _, err := r.Open(); err != nil {
+				return // the header is over the limit
+			}
+			_, err := r.Next()
+			var over *LimitError
+			if err != nil && (!errors.As(err, &over) || over.Stanza == nil) {
+				if over == nil {
+					t.Fatalf("%q: %v", s, err)
+				}
+				continue // the start tag itself is over the limit
+			}
+			if e, err := r.Next(); err != nil || e.Name.Local != "z" {
+				t.Errorf("%q, %+v: then %v, %v", s, l, e, err)
+			}
+		}
+	})
+}

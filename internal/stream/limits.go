@@ -13,6 +13,9 @@ type Limits struct {
 	// MaxAttrs is the number of attributes of one element, namespace
 	// declarations among them. Default 256.
 	MaxAttrs int
+	// Skip makes a Reader pass over stanzas that are over a limit, instead of
+	// ending with them.
+	Skip bool
 }
 
 func (l Limits) withDefaults() Limits {

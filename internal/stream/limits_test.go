@@ -69,6 +69,65 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestSkip: what is over a limit costs itself and nothing else.
+func TestSkip(t *testing.T) {
+	l := Limits{MaxBytes: 100, MaxDepth: 3, MaxElements: 5, MaxAttrs: 2, Skip: true}
+	for _, in := range []string{
+		"<a b='&apos;c'>" + strings.Repeat("x", 1000) + "</a>",
+		"<a><b><c><d><e/></d></c></b></a>",
+		"<a><b/><b/><b/><b/><b/><b/></a>",
+		"<a><d b='' c='' e='>'/></a>",
+		"<a>" + strings.Repeat("<![CDATA[</a>]]>", 20) + "</a>",
+		"<a>" + strings.Repeat("<![CDATA[]]]]]>", 20) + "</a>",
+		"<a>" + strings.Repeat("<b c='/' d=\"'>\" />", 20) + "</a \n>",
+		"<a>" + strings.Repeat("<b c='/a>'>", 20) + strings.Repeat("</b>", 20) + "</a>",
+	} {
+		for _, wrap := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader, iotest.HalfReader} {
+			r := NewReader(wrap(strings.NewReader("<s xmlns='u'>"+in+"<z/>"+in+"</s>")), l)
+			if _, err := r.Open(); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				_, err := r.Next()
+				var over *LimitError
+				if !errors.As(err, &over) || over.Stanza == nil || !over.Stanza.Is("u", "a") || over.Stanza.Children != nil {
+					t.Errorf("%.50q: %v", in, err)
+				}
+				if r.Size() != len(in) {
+					t.Errorf("%.50q: %d bytes, not %d", in, r.Size(), len(in))
+				}
+				if e, err := r.Next(); err == ErrEnd {
+					break
+				} else if err != nil || !e.Is("u", "z") {
+					t.Errorf("%.50q: then %v, %v", in, e, err)
+				}
+			}
+		}
+	}
+	// Nobody has to be listened to for ever.
+	r := NewReader(io.MultiReader(strings.NewReader("<s><a>"), forever{}), l)
+	if _, err := r.Open(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Next()
+	var over *LimitError
+	if !errors.As(err, &over) || over.Stanza != nil {
+		t.Error(err)
+	}
+	if _, again := r.Next(); again != err {
+		t.Error(again)
+	}
+}
+
+type forever struct{}
+
+func (forever) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
+}
+
 func TestErrorOffset(t *testing.T) {
 	in := "<a>\n<b/><c>\x01"
 	r := NewReader(strings.NewReader(in+"</c>"), Limits{})

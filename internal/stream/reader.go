@@ -143,7 +143,9 @@ func (r *Reader) Open() (*confab.Element, error) {
 // It returns ErrEnd when the peer has closed the stream; io.EOF if the connection
 // ended between stanzas without that, io.ErrUnexpectedEOF if it ended inside of
 // one; a *SyntaxError for what is not well formed or is forbidden, a *LimitError
-// for what is over a limit, and other errors as the source returned them.
+// for what is over a limit, and other errors as the source returned them. A
+// *LimitError whose Stanza is not nil is the only error after which Next can be
+// called again: the stanza was skipped.
 func (r *Reader) Next() (*confab.Element, error) {
 	switch {
 	case r.err != nil:
@@ -245,10 +247,14 @@ func (r *Reader) scan() ([]byte, verdict, error) {
 		b := r.pending()
 		v, f := r.tables.scanner.scan(b[:min(len(b), r.limits.MaxBytes)])
 		switch {
+		case f != nil && f.what != "" && r.limits.Skip && r.name != "":
+			return nil, v, r.skip(f)
 		case f != nil:
 			return nil, v, r.fail(f)
 		case v != more:
 			return b[:r.tables.scanner.pos], v, nil
+		case len(b) > r.limits.MaxBytes && r.limits.Skip && r.name != "":
+			return nil, v, r.skip(&fault{what: "MaxBytes", limit: r.limits.MaxBytes})
 		case len(b) > r.limits.MaxBytes:
 			return nil, v, r.fail(&fault{what: "MaxBytes", limit: r.limits.MaxBytes})
 		}
@@ -321,11 +327,15 @@ func Parse(b []byte, l Limits) (*confab.Element, error) {
 	t.scope.reset(nil)
 	t.scanner.reset(l, "", false)
 	v, f := t.scanner.scan(b[:min(len(b), l.MaxBytes)])
+	if f == nil && v == more && len(b) > l.MaxBytes {
+		f = &fault{what: "MaxBytes", limit: l.MaxBytes}
+	}
 	switch {
+	case f != nil && f.what != "":
+		root, _ := rootOf(b[:min(len(b), l.MaxBytes)], l, "", nil)
+		return nil, &LimitError{Offset: offset, What: f.what, Limit: f.limit, Stanza: root}
 	case f != nil:
 		return nil, f.at(offset)
-	case v == more && len(b) > l.MaxBytes:
-		return nil, (&fault{what: "MaxBytes", limit: l.MaxBytes}).at(offset)
 	case v == more:
 		return nil, io.ErrUnexpectedEOF
 	}
