@@ -6,23 +6,10 @@ import (
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/chat"
-	"github.com/confab-im/confab/confabtest"
-	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/internal/vectors"
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
 )
-
-// decode makes a Message of a stanza, as a session does.
-func decode(tb testing.TB, el *confab.Element) *confab.Message {
-	tb.Helper()
-	srv := confabtest.NewServer(confabtest.Config{})
-	tb.Cleanup(srv.Close)
-	c := testclient.Up(tb, testclient.Embedded(srv, "someone"))
-	m, err := c.DecodeMessage(el)
-	require.NoError(tb, err)
-	return m
-}
 
 // plain makes a Message of a stanza without a session.
 func plain(el *confab.Element) *confab.Message {

@@ -157,6 +157,7 @@ func (v Conversation) MarkDisplayed(ctx context.Context, m *Message) error {
 			return err
 		}
 	}
+	v.c.s.Emit(Displayed{Chat: v.peer.Bare(), From: v.c.s.LocalAddr(), Self: true, ID: m.Ref()})
 	if m.ServerID == "" {
 		return nil
 	}

@@ -3,6 +3,7 @@ package chat
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -344,11 +345,9 @@ func (t *Timeline) Entry(id string) (Entry, bool) {
 
 func (t *Timeline) entry(r *record) Entry {
 	e := r.Entry
-	if len(e.Reactions) > 0 {
-		e.Reactions = make(map[string][]string, len(r.Reactions))
-		for k, v := range r.Reactions {
-			e.Reactions[k] = v
-		}
+	e.Reactions = nil
+	if len(r.Reactions) > 0 {
+		e.Reactions = maps.Clone(r.Reactions)
 	}
 	side := 0
 	if !r.Message.Self {
