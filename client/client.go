@@ -101,8 +101,11 @@ func (l clientLink) LocalAddr() jid.JID { return *l.c.addr.Load() }
 
 // Write implements [confab.Link].
 func (l clientLink) Write(ctx context.Context, st confab.Appender, sent *confab.Sent) error {
-	if el, ok := st.(*confab.Element); ok && isBroadcast(el) {
-		return l.c.answers.broadcast(ctx, el)
+	if el, ok := st.(*confab.Element); ok && el.Name.Local == "presence" {
+		if isBroadcast(el) {
+			return l.c.answers.broadcast(ctx, el)
+		}
+		st = l.c.answers.dressed(el)
 	}
 	return l.write(ctx, st, sent)
 }

@@ -71,6 +71,8 @@ type hooks struct {
 	presence []func(ss *session, e *confab.Element)
 	// gone is called when a session has ended.
 	gone []func(ss *session)
+	// stopping is called when the server is about to stop in good order.
+	stopping []func()
 	// serverInfo and accountInfo add features to service discovery.
 	serverInfo, accountInfo []string
 	// discover adds to what an account answers to service discovery, and reports
@@ -85,7 +87,7 @@ type hooks struct {
 // own.
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
-	pubsubFeature, vcardFeature, blockingFeature,
+	pubsubFeature, vcardFeature, blockingFeature, roomsFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and

@@ -32,6 +32,11 @@ func (s *Server) halt(crash bool) {
 	}
 	web := s.web
 	s.listeners, s.web = nil, nil
+	if !crash {
+		for _, hook := range s.hooks.stopping {
+			hook()
+		}
+	}
 	for c := range s.conns {
 		if crash {
 			if ss := c.sess; ss != nil && ss.conn == c {

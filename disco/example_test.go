@@ -51,7 +51,7 @@ func ExampleClient_Server() {
 
 // The services of the own server that have rooms.
 func ExampleFind() {
-	srv := confabtest.NewServer(confabtest.Config{})
+	srv := confabtest.NewServer(confabtest.Config{Without: confabtest.Rooms})
 	defer srv.Close()
 	srv.Component("rooms.localhost", func(e *confab.Element) {
 		info := disco.Info{

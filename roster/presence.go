@@ -231,13 +231,7 @@ func (t *presences) room(e *tracked) {
 
 // gone notes that a client, or all of an address, cannot be reached any more.
 func (t *presences) gone(e *tracked, resource string, p *confab.Presence) {
-	e.seen = p.Received
-	if d := p.Stanza.Child(nsDelay, "delay"); d != nil && p.Type == stanza.UnavailablePresence {
-		// The server answers for somebody who has been gone for a while.
-		if at, err := time.Parse(time.RFC3339Nano, d.Get("stamp")); err == nil && at.Before(e.seen) {
-			e.seen = at.UTC()
-		}
-	}
+	was := len(e.clients)
 	e.clients = slices.DeleteFunc(e.clients, func(c client) bool {
 		if resource != "" && c.resource != resource {
 			return false
@@ -245,6 +239,15 @@ func (t *presences) gone(e *tracked, resource string, p *confab.Presence) {
 		t.s.Emit(PresenceChanged{c.JID, c.Presence, Presence{JID: c.JID, Received: p.Received}})
 		return true
 	})
+	if len(e.clients) < was {
+		e.seen = p.Received
+	}
+	if d := p.Stanza.Child(nsDelay, "delay"); d != nil && p.Type == stanza.UnavailablePresence {
+		// The server answers for somebody who has been gone for a while.
+		if at, err := time.Parse(time.RFC3339Nano, d.Get("stamp")); err == nil && at.Before(p.Received) {
+			e.seen = at.UTC()
+		}
+	}
 }
 
 // contact says whether an address is that of a contact.

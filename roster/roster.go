@@ -79,6 +79,7 @@ type Roster struct {
 	dirty     bool
 
 	requests map[string]*pending
+	asking   map[string]bool // were asked and are no contacts yet
 	invites  invites
 	moves    int // verifications under way
 	todo     []func(context.Context)
@@ -93,7 +94,7 @@ func New(s confab.Session, cfg Config) (*Roster, error) {
 		return nil, fmt.Errorf("roster: there is no policy %d", cfg.Policy)
 	}
 	r := &Roster{
-		s: s, cfg: cfg, contacts: map[string]*Contact{}, edits: map[string]*edit{}, requests: map[string]*pending{},
+		s: s, cfg: cfg, contacts: map[string]*Contact{}, edits: map[string]*edit{}, requests: map[string]*pending{}, asking: map[string]bool{},
 	}
 	r.others.init(s)
 	r.invites.init(s, cfg.Store)
@@ -231,6 +232,7 @@ func (r *Roster) set(k string, old, c *Contact) {
 		return
 	case old == nil:
 		r.contacts[k] = c
+		delete(r.asking, k)
 		r.others.contact(k, true)
 		if r.loaded {
 			r.s.Emit(Added{c.clone()})

@@ -40,6 +40,8 @@ func TestPresenceSurvives(t *testing.T) {
 	require.NoError(t, juliet.r.SetPresence(ctx, roster.Own{Show: "away", Status: "gone for lunch", Priority: -1}))
 	romeo.presence.Next(t, from(juliet.addr(), ofPresence, func(e roster.PresenceChanged) bool { return e.New.Show == "away" }))
 
+	juliet.presence.Next(t, from(romeo.addr(), ofPresence, there))
+	juliet.presence.Next(t, from(juliet.addr(), ofPresence, func(e roster.PresenceChanged) bool { return e.New.Show == "away" }))
 	session, _ := srv.Session(juliet.addr().String())
 	for _, c := range srv.Conns() {
 		if c.ID() == session.Conn {

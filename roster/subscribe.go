@@ -159,7 +159,10 @@ func (r *Roster) later(f func(context.Context)) bool {
 func (r *Roster) answered(p *confab.Presence) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.contacts[key(p.From)] != nil { // others were not asked
+	// Others were not asked. The push that makes a contact of somebody may still be
+	// on its way through the handlers.
+	if k := key(p.From); r.contacts[k] != nil || r.asking[k] {
+		delete(r.asking, k)
 		r.s.Emit(Answered{From: p.From.Bare(), Accepted: p.Type == stanza.SubscribedPresence, Status: limit(p.Status)})
 	}
 }
@@ -225,6 +228,11 @@ func (r *Roster) Subscribe(ctx context.Context, j jid.JID, opts ...Option) error
 			kids = append(kids, el)
 		}
 	}
+	r.mu.Lock()
+	if r.contacts[key(j)] == nil && len(r.asking) < maxRequests {
+		r.asking[key(j)] = true
+	}
+	r.mu.Unlock()
 	return r.sendTo(ctx, j, stanza.SubscribePresence, kids)
 }
 

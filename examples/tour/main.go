@@ -1,6 +1,6 @@
 // Command tour shows what confab does, step by step: two accounts sign in, become
-// contacts, talk, lose their network in the middle of a thousand messages and
-// lose nothing.
+// contacts, talk, look at each other's profiles, lose their network in the middle of
+// a thousand messages and lose nothing.
 //
 //	go run ./examples/tour            on a server in this process
 //	go run ./examples/tour -v         with all that goes over the wire
@@ -79,6 +79,7 @@ func run(ctx context.Context, o options) error {
 		{"sign-in", t.signIn},
 		{"contacts", t.contacts},
 		{"messages", t.talk},
+		{"profile", t.profiles},
 		{"network cut", t.cut},
 		{"restart", t.restart},
 		{"sign-off", t.signOff},

@@ -5,9 +5,14 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/chat"
 	"github.com/confab-im/confab/client"
+	"github.com/confab-im/confab/roster"
+	"github.com/confab-im/confab/vcard"
+	"mellium.im/xmpp/jid"
 )
 
 // person is somebody with an account.
@@ -22,26 +27,40 @@ type person struct {
 	err   error // why Run ended; read it after done
 	ready chan confab.Ready
 
-	inbox chan *confab.Message
+	roster *roster.Roster
+	chats  *chat.Client
+	cards  *vcard.Profiles
+	view   *chat.Timeline // of the conversation with the other one
+
+	requests chan roster.Request
+	inbox    chan *chat.Message
 }
 
-// signIn starts a client and waits until it is ready.
-func (p *person) signIn(ctx context.Context, cfg client.Config) error {
+// signIn starts a client and waits until it is ready. Peer is the other one.
+func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) error {
 	c, err := client.New(cfg)
 	if err != nil {
 		return err
 	}
 	p.c, p.ready, p.done = c, make(chan confab.Ready, 100), make(chan struct{})
-	p.inbox = make(chan *confab.Message, 10_000)
-	inbox, ready := p.inbox, p.ready
+	p.inbox, p.requests = make(chan *chat.Message, 10_000), make(chan roster.Request, 100)
+	inbox, ready, requests := p.inbox, p.ready, p.requests
+
+	if p.roster, err = roster.New(c, roster.Config{}); err != nil {
+		return err
+	}
+	r := p.roster
+	// Contacts may know that a message was received and read.
+	p.chats = chat.New(c, chat.Config{Reveal: func(j jid.JID) bool {
+		contact, ok := r.Contact(j)
+		return ok && contact.Subscription.SeenByThem()
+	}})
+	p.cards = vcard.New(c, vcard.Config{})
+	p.view = chat.NewTimeline(peer, 0)
+	p.view.Follow(c, nil)
 	confab.On(c, func(_ context.Context, e confab.Ready) { ready <- e })
-	confab.On(c, func(ctx context.Context, m *confab.Message) {
-		if m.Source != confab.Live && m.Source != confab.Offline {
-			return
-		}
-		answerReceipt(ctx, c, m)
-		inbox <- m
-	})
+	confab.On(c, func(_ context.Context, e roster.Request) { requests <- e })
+	confab.On(c, func(_ context.Context, m *chat.Message) { inbox <- m })
 	confab.On(c, func(_ context.Context, e confab.Suspended) { say("%s lost the link", p.name) })
 	var runCtx context.Context
 	runCtx, p.stop = context.WithCancel(context.Background())
@@ -66,20 +85,28 @@ func (p *person) wait(ctx context.Context) (confab.Ready, error) {
 	}
 }
 
-// next returns the next message with a body.
-func (p *person) next(ctx context.Context) (*confab.Message, error) {
-	for {
+// next returns the next message of the other one.
+func (p *person) next(ctx context.Context) (*chat.Message, error) {
+	select {
+	case m := <-p.inbox:
+		return m, nil
+	case <-p.done:
+		return nil, fmt.Errorf("%s: %w", p.name, p.err)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s waits for a message: %w", p.name, ctx.Err())
+	}
+}
+
+// await waits for something to become true.
+func await(ctx context.Context, what string, ok func() bool) error {
+	for !ok() {
 		select {
-		case m := <-p.inbox:
-			if m.HasBody {
-				return m, nil
-			}
-		case <-p.done:
-			return nil, fmt.Errorf("%s: %w", p.name, p.err)
+		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s waits for a message: %w", p.name, ctx.Err())
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
+	return nil
 }
 
 // network is a network that can fail: it remembers its connections.
