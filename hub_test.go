@@ -1454,3 +1454,34 @@ func TestTinyElements(t *testing.T) {
 		}
 	})
 }
+
+// TestPushesAreNotDropped: strangers cannot keep out what the own account pushes.
+func TestPushesAreNotDropped(t *testing.T) {
+	bubble(t, confab.HubConfig{}, func(t *testing.T, s fakeSession) {
+		block := make(chan struct{})
+		seen := map[string]int{}
+		err := s.HandleIQ(stanza.SetIQ, xml.Name{Space: "urn:push", Local: "push"}, func(_ context.Context, q *confab.IQ) (any, error) {
+			<-block
+			seen[q.From.String()]++
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := s.LocalAddr().Bare().String()
+		for _, from := range []string{"mallory@evil.example", own} {
+			for i := range 1000 {
+				el := confab.El(confab.NSClient, "iq", confab.El("urn:push", "push")).Set("type", "set").Set("id", fmt.Sprint(from, i)).Set("from", from)
+				if err := s.drv.Deliver(context.Background(), el, 100); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		close(block)
+		synctest.Wait()
+		if seen[own] != 1000 || seen["mallory@evil.example"] >= 1000 {
+			t.Errorf("handled: %v", seen)
+		}
+	})
+}

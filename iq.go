@@ -24,16 +24,23 @@ type waitingIQ struct {
 }
 
 // maxRequests and maxRequestBytes are how many requests of a kind may wait. Beyond
-// that they are dropped: an answer would wait as long.
+// that they are dropped: an answer would wait as long. The own account and server
+// may have more waiting, ownRequests times as much: what they push is not to be lost,
+// nor kept out by what strangers send.
 const (
 	maxRequests     = 256
 	maxRequestBytes = 8 << 20
+	ownRequests     = 64
 )
 
 func (k *iqHandler) add(q *IQ, size int) {
+	times := 1
+	if self := k.hub.LocalAddr(); q.From.Equal(self.Bare()) || q.From.Equal(self.Domain()) {
+		times = ownRequests
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.q.n >= maxRequests || k.q.n > 0 && k.bytes+size > maxRequestBytes {
+	if k.q.n >= times*maxRequests || k.q.n > 0 && k.bytes+size > times*maxRequestBytes {
 		k.hub.bad(q.Stanza, errors.New("confab: too many requests of this kind wait for their answer"))
 		return
 	}
