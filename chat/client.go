@@ -129,7 +129,7 @@ func (m *Message) hasContent() bool {
 
 // said reports whether the message has something to show.
 func (m *Message) said() bool {
-	return m.HasBody && m.Body != "" || m.Subject != "" || m.Attention || m.Sticker != ""
+	return m.HasBody && m.Body != "" || m.Subject != "" || m.Attention || m.Sticker != nil
 }
 
 func (c *Client) believesIDs() bool {

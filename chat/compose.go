@@ -170,18 +170,6 @@ func Unstyled() Option {
 	return func(c *composed) error { c.add(confab.El(nsStyling, "unstyled")); return nil }
 }
 
-// AsSticker says that the message is a sticker of a pack (XEP-0449). The picture
-// itself is added as a shared file, by [With].
-func AsSticker(pack string) Option {
-	return func(c *composed) error {
-		if pack == "" {
-			return errors.New("chat: a sticker is one of a pack")
-		}
-		c.add(confab.El(nsStickers, "sticker").Set("pack", pack))
-		return nil
-	}
-}
-
 // WithAttention asks the other side to take notice (XEP-0224).
 func WithAttention() Option {
 	return func(c *composed) error { c.add(confab.El(nsAttention, "attention")); return nil }

@@ -42,9 +42,10 @@ type Content struct {
 	ParentThread string
 	// Mentions are the people that the text names (XEP-0372, XEP-0513).
 	Mentions []Mention
-	// Sticker is the pack of a sticker (XEP-0449), "" if it is none. The picture is
-	// a shared file.
-	Sticker string
+	// Sticker says that the message is a sticker, and of which pack (XEP-0449). The
+	// picture is a shared file, StickerFile.
+	Sticker     *StickerRef
+	StickerFile *Sticker
 	// Attention asks to be noticed (XEP-0224).
 	Attention bool
 	// URL is the address of a file if the message is nothing but that
@@ -146,6 +147,9 @@ func Parse(m *confab.Message) Content {
 	if c.Text != "" {
 		c.body(m)
 	}
+	if c.Sticker == nil {
+		c.StickerFile = nil
+	}
 	return c
 }
 
@@ -190,7 +194,14 @@ func (c *Content) part(el *confab.Element) {
 	case nsAttention + " attention":
 		c.Attention = true
 	case nsStickers + " sticker":
-		c.Sticker = el.Get("pack")
+		owner, err := jid.Parse(el.Get("jid"))
+		if err != nil {
+			owner = jid.JID{}
+		}
+		c.Sticker = &StickerRef{Pack: id(el.Get("pack")), Owner: owner, Node: id(el.Get("node"))}
+	case nsSFS + " file-sharing":
+		st := parseSticker(confab.El(nsStickers, "item", el.Children...))
+		c.StickerFile = &st
 	case nsOOB + " x":
 		c.URL = strings.TrimSpace(el.ChildText(nsOOB, "url"))
 	}

@@ -124,7 +124,15 @@ func TestExamples(t *testing.T) {
 		require.True(t, markable)
 		require.True(t, marker)
 	})
-	t.Run("0449", func(t *testing.T) { require.Equal(t, "EpRv28DHHzFrE4zd+xaNpVb4", read(t, "0449", 3).Sticker) })
+	t.Run("0449", func(t *testing.T) {
+		c := read(t, "0449", 3)
+		require.Equal(t, "EpRv28DHHzFrE4zd+xaNpVb4", c.Sticker.Pack)
+		require.Equal(t, "😘", c.StickerFile.Text)
+		require.Equal(t, int64(67016), c.StickerFile.Size)
+		require.Equal(t, 512, c.StickerFile.Width)
+		require.Equal(t, "gw+6xdCgOcvCYSKuQNrXH33lV9NMzuDf/s0huByCDsY=", c.StickerFile.Hashes["sha-256"])
+		require.Len(t, c.StickerFile.URLs, 1)
+	})
 	t.Run("0224", func(t *testing.T) {
 		found := false
 		for _, e := range vectors.Examples(t, "0224") {
@@ -167,13 +175,14 @@ func TestCompose(t *testing.T) {
 		require.False(t, compose(t, " /me waves").Me)
 	})
 	t.Run("others", func(t *testing.T) {
-		c := compose(t, "x", chat.WithSpoiler("the end"), chat.InThread("t1", "t0"), chat.Unstyled(), chat.AsSticker("pack"),
-			chat.WithAttention(), chat.Mentioning(chat.Mention{Group: "channel", Active: true}))
+		c := compose(t, "x", chat.WithSpoiler("the end"), chat.InThread("t1", "t0"), chat.Unstyled(),
+			chat.AsSticker(chat.StickerRef{Pack: "pack"}, chat.Sticker{URLs: []string{"https://example.org/x.png"}}), chat.WithAttention(), chat.Mentioning(chat.Mention{Group: "channel", Active: true}))
 		require.Equal(t, "the end", c.SpoilerHint)
 		require.Equal(t, "t0", c.ParentThread)
 		require.True(t, c.Unstyled)
 		require.True(t, c.Attention)
-		require.Equal(t, "pack", c.Sticker)
+		require.Equal(t, "pack", c.Sticker.Pack)
+		require.Equal(t, []string{"https://example.org/x.png"}, c.StickerFile.URLs)
 		require.Equal(t, []chat.Mention{{Group: "channel", Active: true}}, c.Mentions)
 	})
 	t.Run("operations", func(t *testing.T) {
@@ -197,7 +206,7 @@ func TestCompose(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		for _, o := range []chat.Option{
-			chat.InReply("", to, ""), chat.InThread("", ""), chat.AsSticker(""), chat.WithHint("keep"),
+			chat.InReply("", to, ""), chat.InThread("", ""), chat.AsSticker(chat.StickerRef{}, chat.Sticker{}), chat.WithHint("keep"),
 			chat.Marked(chat.Span{Begin: 0, End: 3}), chat.Marked(chat.Span{Begin: 1, End: 1}),
 			chat.Mentioning(chat.Mention{Begin: 2, End: 1, Addr: to}),
 		} {

@@ -7,7 +7,9 @@ import (
 	"github.com/confab-im/confab/chat"
 	"github.com/confab-im/confab/internal/testbed"
 	"github.com/confab-im/confab/internal/testclient"
+	"github.com/confab-im/confab/pubsub"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 )
 
 // TestConversation is all that two people do to each other, one of them with two
@@ -144,5 +146,46 @@ func TestStrangers(t *testing.T) {
 		require.Equal(t, second.ID, bob.receipts.Next(t, nil).ID)
 		require.Empty(t, bob.receipts.All(), "there was a receipt for the first message")
 		require.Empty(t, bob.shown.All())
+	})
+}
+
+// TestStickers: a pack is published by one and read by another, who verifies it.
+func TestStickers(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		a, pw := s.Account(t)
+		b, pw2 := s.Account(t)
+		alice := signIn(t, testclient.Config(s, a, pw), chat.Config{})
+		bob := signIn(t, testclient.Config(s, b, pw2), chat.Config{})
+		ctx := alice.ctx
+		one := chat.Sticker{Text: "👍", Type: "image/png", Size: 71045, Width: 512, Height: 512,
+			Hashes: map[string]string{"sha-256": "0AdP8lJOWJrugSKOIAqfEKqFatIpG5JBCjjxY253ojQ="},
+			URLs:   []string{"https://download.montague.lit/thumbs_up.png"}, Suggest: []string{"+1"}}
+		two := one
+		two.Text, two.Suggest = "😘", nil
+		pack := chat.StickerPack{Name: "Marsey the Cat", Summary: "Be cute or be cynical", Stickers: []chat.Sticker{one, two}}
+		id, err := chat.PublishStickers(ctx, alice, pack)
+		require.NoError(t, err)
+		pack.ID = id
+		got, err := chat.Stickers(ctx, bob, alice.bare(), "", id)
+		require.NoError(t, err)
+		require.Equal(t, pack, got)
+		_, err = chat.Stickers(ctx, bob, alice.bare(), "", "EpRv28DHHzFrE4zd+xaNpVb4")
+		require.Error(t, err)
+		// A pack that says to be another one is refused.
+		own := pubsub.New(bob, jid.JID{})
+		it, err := pubsub.New(bob, alice.bare()).Item(ctx, "urn:xmpp:stickers:0", id)
+		require.NoError(t, err)
+		forged := it.Payload.Clone()
+		forged.Child("urn:xmpp:stickers:0", "name").SetText("Another")
+		_, err = own.Publish(ctx, "urn:xmpp:stickers:0", pubsub.Item{ID: id, Payload: forged}, pubsub.Open())
+		require.NoError(t, err)
+		_, err = chat.Stickers(ctx, bob, jid.JID{}, "", id)
+		require.ErrorIs(t, err, chat.ErrStickers)
+
+		_, err = alice.chats.With(bob.bare()).Send(ctx, one.Text, chat.AsSticker(chat.StickerRef{Pack: id}, one))
+		require.NoError(t, err)
+		m := bob.heard.Next(t, nil)
+		require.Equal(t, id, m.Sticker.Pack)
+		require.Equal(t, one.Hashes, m.StickerFile.Hashes)
 	})
 }
