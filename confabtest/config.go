@@ -48,6 +48,8 @@ const (
 	// AvatarConversion shows the picture that an account has published by PEP in
 	// its vCard and its presence, and the other way round (XEP-0398).
 	AvatarConversion
+	// Archives keep the messages of accounts (XEP-0313). They need StanzaIDs.
+	Archives
 	// Rooms is the component rooms.<Domain> (XEP-0045).
 	Rooms
 )

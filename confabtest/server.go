@@ -87,7 +87,7 @@ type hooks struct {
 // own.
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
-	pubsubFeature, vcardFeature, blockingFeature, roomsFeature,
+	archiveFeature, pubsubFeature, vcardFeature, blockingFeature, roomsFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and

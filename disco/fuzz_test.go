@@ -29,7 +29,14 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || q.Name.Local == "error" {
 			return
 		}
-		w := newWorld(t, func(string, string) *confab.Element { return q })
+		// Only one of the two answers, so that what is known of the other is by its
+		// hash and not by what it said itself.
+		w := newWorld(t, func(to, _ string) *confab.Element {
+			if to != "a@x/y" {
+				return confab.El(confab.NSClient, "error", confab.El(confab.NSStanzas, "service-unavailable")).Set("type", "cancel")
+			}
+			return q
+		})
 		d := disco.New(w, disco.Config{})
 		w.presence("a@x/y", ce)
 		w.presence("b@x/y", ce)

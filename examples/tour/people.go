@@ -114,23 +114,23 @@ func (t *tour) profiles(ctx context.Context) (string, error) {
 	}
 	p := vcard.Profile{FullName: "Bob Builder", Nickname: "Bob", City: "Sunflower Valley", About: "Can we fix it?"}
 	if err := t.bob.cards.SetProfile(ctx, p, pubsub.AccessPresence); err != nil {
-		return "", fmt.Errorf("Bob's profile: %w", err)
+		return "", fmt.Errorf("publishing the profile: %w", err)
 	}
 	if _, err := t.bob.cards.SetAvatar(ctx, picture.Bytes(), pubsub.AccessPresence); err != nil {
-		return "", fmt.Errorf("Bob's picture: %w", err)
+		return "", fmt.Errorf("publishing the picture: %w", err)
 	}
 	say("Bob publishes a profile and a picture, for his contacts")
 	bob := t.bob.c.LocalAddr().Bare()
 	got, err := t.alice.cards.Profile(ctx, bob)
 	if err != nil {
-		return "", fmt.Errorf("Alice reads it: %w", err)
+		return "", fmt.Errorf("reading the profile: %w", err)
 	}
 	if got.FullName != p.FullName {
-		return "", fmt.Errorf("Bob's name became %q", got.FullName)
+		return "", fmt.Errorf("the name became %q", got.FullName)
 	}
 	pic, err := t.alice.cards.Picture(ctx, bob)
 	if err != nil {
-		return "", fmt.Errorf("Alice looks at the picture: %w", err)
+		return "", fmt.Errorf("looking at the picture: %w", err)
 	}
 	if !bytes.Equal(pic.Data, picture.Bytes()) {
 		return "", errors.New("the picture is another one")

@@ -28,7 +28,7 @@ func openEmbedded() (*Server, error) {
 		Addr: e.srv.Addr(), DirectAddr: e.srv.DirectAddr(),
 		WebSocketURL: e.srv.WebSocketURL(), HTTPSBase: e.srv.HTTPSURL(),
 		PubSub: "pubsub." + domain, Rooms: "rooms." + domain,
-		CA:     x509.NewCertPool(), CAPEM: e.srv.CAPEM(),
+		CA: x509.NewCertPool(), CAPEM: e.srv.CAPEM(),
 		backend: e,
 	}
 	s.CA.AppendCertsFromPEM(s.CAPEM)
