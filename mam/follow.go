@@ -1,0 +1,546 @@
+package mam
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/confab-im/confab"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+)
+
+type (
+	// Progress is the event for how far catching up has come.
+	Progress struct {
+		Archive jid.JID
+		// Read is how many messages were read so far, Total how many there are to
+		// read, -1 if the archive does not say.
+		Read, Total int
+		// Done says that nothing is missing any more, but for what a [Gap] tells.
+		Done bool
+	}
+	// Failed is the event for catching up that could not go on. It is tried again at
+	// the next sign-in; [Archives.CatchUp] tries at once.
+	Failed struct {
+		Archive jid.JID
+		Err     error
+	}
+	// Gap is the event for messages that were not read because of Config.Limit:
+	// those after the one id and before the other.
+	Gap struct {
+		Archive       jid.JID
+		After, Before string
+	}
+)
+
+// A cursor is the last message up to which nothing is missing.
+type cursor struct {
+	ID    string
+	Stamp time.Time
+}
+
+// follower keeps an archive without holes.
+type follower struct {
+	a       *Archives
+	archive jid.JID // zero for the own one
+
+	busy sync.Mutex // held while catching up
+
+	mu     sync.Mutex
+	loaded bool
+	state  struct {
+		Cursor *cursor     `json:",omitempty"`
+		Gaps   [][2]string `json:",omitempty"` // the ids around what is missing
+	}
+	read   *cursor // how far this process has read; state.Cursor follows when it is handled
+	synced bool    // what comes live comes without a hole
+	live   *cursor // the last that came live while that was not so
+	ids    map[string]bool
+	order  []string // of ids, a ring
+	next   int
+}
+
+// known is how many ids are remembered to tell that a message comes both live and out
+// of the archive.
+const known = 4096
+
+// again reports whether a message was seen before, and remembers it.
+func (f *follower) again(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids[id] {
+		return true
+	}
+	if f.ids == nil {
+		f.ids = map[string]bool{}
+	}
+	f.ids[id] = true
+	if len(f.order) < known {
+		f.order = append(f.order, id)
+		return false
+	}
+	delete(f.ids, f.order[f.next])
+	f.order[f.next] = id
+	f.next = (f.next + 1) % known
+	return false
+}
+
+// moved is an event for ourselves: when it is handled, so is every event before it,
+// and the cursor may move.
+type moved struct {
+	f  *follower
+	to cursor
+}
+
+// watch follows the own archive.
+func (a *Archives) watch() {
+	confab.On(a.s, func(ctx context.Context, e moved) { e.f.move(ctx, e.to) })
+	if a.cfg.NoFollow {
+		return
+	}
+	f := a.follower(jid.JID{})
+	id := func(m *confab.Message) string {
+		if m.Type == stanza.GroupChatMessage || m.Source == confab.Archive || m.Source == confab.RoomHistory {
+			return ""
+		}
+		return m.StanzaID(a.s.LocalAddr().Bare())
+	}
+	a.s.HandleMessage(confab.StageDecrypt, func(_ context.Context, m *confab.Message) error {
+		if id := id(m); id != "" && f.again(id) {
+			return confab.ErrConsumed
+		}
+		return nil
+	})
+	confab.On(a.s, func(_ context.Context, m *confab.Message) {
+		if id := id(m); id != "" {
+			f.seen(cursor{id, m.When().UTC()}, m.Source == confab.Offline)
+		}
+	})
+	a.s.OnDown(func(_ error, lost bool) {
+		if lost {
+			f.mu.Lock()
+			f.synced, f.live = false, nil
+			f.mu.Unlock()
+		}
+	})
+	a.s.OnUp(func(ctx context.Context, fresh bool) error {
+		if !fresh {
+			return nil
+		}
+		done := make(chan struct{})
+		a.s.Go(func(ctx context.Context) {
+			defer close(done)
+			f.run(ctx, false)
+		})
+		if a.cfg.Wait < 0 {
+			return nil
+		}
+		late := time.NewTimer(a.cfg.Wait)
+		defer late.Stop()
+		select {
+		case <-done:
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	// What comes between that and the first presence goes elsewhere. Nothing is
+	// missing only after a look that the server sees behind the presence.
+	confab.On(a.s, func(_ context.Context, e confab.Ready) {
+		if e.Fresh {
+			a.s.Go(func(ctx context.Context) { f.run(ctx, true) })
+		}
+	})
+}
+
+func (a *Archives) follower(archive jid.JID) *follower {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k := archive.String()
+	f := a.follow[k]
+	if f == nil {
+		f = &follower{a: a, archive: archive}
+		a.follow[k] = f
+	}
+	return f
+}
+
+// CatchUp reads what is missing of an archive, the own one if it is zero, or a room's.
+// The own one is caught up with at each sign-in; for rooms, call it after joining.
+// Messages become events, as those of [Archives.Query] do, and *confab.Message events,
+// too.
+func (a *Archives) CatchUp(ctx context.Context, archive jid.JID) error {
+	return a.follower(archive.Bare()).catchUp(ctx, true)
+}
+
+// Seen says that a live message with this id was handled, so that nothing before it
+// has to be read again. It is for rooms; for the own archive it happens by itself.
+func (a *Archives) Seen(archive jid.JID, id string, stamp time.Time) {
+	a.follower(archive.Bare()).seen(cursor{id, stamp.UTC()}, false)
+}
+
+// Left says that messages of a room do not come live any more.
+func (a *Archives) Left(archive jid.JID) {
+	f := a.follower(archive.Bare())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.synced, f.live = false, nil
+}
+
+// Gaps returns what is known to be missing of an archive.
+func (a *Archives) Gaps(ctx context.Context, archive jid.JID) ([]Gap, error) {
+	f := a.follower(archive.Bare())
+	if err := f.load(ctx); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var gaps []Gap
+	for _, g := range f.state.Gaps {
+		gaps = append(gaps, Gap{Archive: f.archive, After: g[0], Before: g[1]})
+	}
+	return gaps, nil
+}
+
+// Fill reads what is missing in a gap, oldest first, as CatchUp does.
+func (a *Archives) Fill(ctx context.Context, g Gap) error {
+	f := a.follower(g.Archive.Bare())
+	f.busy.Lock()
+	defer f.busy.Unlock()
+	read := 0
+	for p, err := range a.pages(ctx, Query{Archive: f.archive, After: g.After}) {
+		if err != nil {
+			return err
+		}
+		end := slices.IndexFunc(p.results, func(r raw) bool { return r.id == g.Before })
+		if end >= 0 {
+			p.results = p.results[:end]
+		}
+		if err := f.deliver(ctx, p.results); err != nil {
+			return err
+		}
+		read += len(p.results)
+		a.s.Emit(Progress{Archive: f.archive, Read: read, Total: -1, Done: end >= 0})
+		if end >= 0 {
+			break
+		}
+	}
+	f.mu.Lock()
+	f.state.Gaps = slices.DeleteFunc(f.state.Gaps, func(o [2]string) bool { return o == [2]string{g.After, g.Before} })
+	f.mu.Unlock()
+	return f.save(ctx)
+}
+
+// run is catchUp that reports what goes wrong as an event.
+func (f *follower) run(ctx context.Context, live bool) {
+	err := f.catchUp(ctx, live)
+	if err == nil || ctx.Err() != nil || errors.Is(err, confab.ErrLost) || errors.Is(err, confab.ErrClosed) {
+		return // the next sign-in begins again
+	}
+	var se stanza.Error
+	if errors.As(err, &se) && (se.Condition == stanza.ServiceUnavailable || se.Condition == stanza.FeatureNotImplemented) {
+		return // there is no archive
+	}
+	f.a.s.Emit(Failed{Archive: f.archive, Err: err})
+}
+
+// catchUp reads what is missing. Live says that messages come live already, so that
+// nothing can be missing afterwards.
+func (f *follower) catchUp(ctx context.Context, live bool) error {
+	f.busy.Lock()
+	defer f.busy.Unlock()
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.synced = false
+	c := f.read
+	if c == nil {
+		c = f.state.Cursor
+	}
+	f.mu.Unlock()
+	var err error
+	switch {
+	case c == nil:
+		err = f.begin(ctx)
+	case f.a.cfg.Limit > 0:
+		err = f.newest(ctx, *c)
+	default:
+		err = f.forward(ctx, *c)
+	}
+	if err != nil {
+		return err
+	}
+	if !live {
+		return nil
+	}
+	f.mu.Lock()
+	f.synced = true
+	last := f.live
+	f.live = nil
+	f.mu.Unlock()
+	if last != nil { // it came after the last page
+		f.advance(*last)
+	}
+	return nil
+}
+
+// forward reads all that follows the cursor.
+func (f *follower) forward(ctx context.Context, c cursor) error {
+	q := Query{Archive: f.archive, After: c.ID}
+	if c.ID == "" {
+		q.Start = c.Stamp
+	}
+	read := 0
+	for p, err := range f.a.pages(ctx, q) {
+		if errors.Is(err, ErrExpired) && q.After != "" && read == 0 {
+			return f.forward(ctx, cursor{Stamp: c.Stamp})
+		}
+		if err != nil {
+			return err
+		}
+		if err := f.hand(ctx, p.results); err != nil {
+			return err
+		}
+		read += len(p.results)
+		total := p.total
+		if total >= 0 && read > total {
+			total = read
+		}
+		f.a.s.Emit(Progress{Archive: f.archive, Read: read, Total: total})
+	}
+	f.a.s.Emit(Progress{Archive: f.archive, Read: read, Total: read, Done: true})
+	return nil
+}
+
+// begin is the first time.
+func (f *follower) begin(ctx context.Context) error {
+	cfg := &f.a.cfg
+	if cfg.First == 0 && cfg.FirstAge == 0 {
+		now := cursor{Stamp: time.Now().UTC()}
+		for p, err := range f.a.pages(ctx, Query{Archive: f.archive, Backwards: true, Limit: 1}) {
+			if err != nil {
+				return err
+			}
+			if len(p.results) > 0 {
+				now = cursor{p.results[0].id, p.results[0].stamp}
+			}
+			break
+		}
+		f.advance(now)
+		return nil
+	}
+	q := Query{Archive: f.archive, Backwards: true, Limit: cfg.First}
+	if cfg.FirstAge > 0 {
+		q.Start = time.Now().Add(-cfg.FirstAge)
+	}
+	rs, _, err := f.collect(ctx, q)
+	if err != nil {
+		return err
+	}
+	if len(rs) == 0 {
+		f.advance(cursor{Stamp: time.Now().UTC()})
+	}
+	return f.finish(ctx, rs)
+}
+
+// newest reads at most Limit of what follows the cursor, the newest, and leaves a gap
+// for the rest.
+func (f *follower) newest(ctx context.Context, c cursor) error {
+	rs, complete, err := f.collect(ctx, Query{Archive: f.archive, Backwards: true, After: "", Limit: f.a.cfg.Limit, Start: c.Stamp})
+	if err != nil {
+		return err
+	}
+	// The cursor's own time is in the query, its message and those of the same time
+	// before it are not wanted.
+	if i := slices.IndexFunc(rs, func(r raw) bool { return r.id == c.ID }); i >= 0 {
+		rs, complete = rs[i+1:], true
+	}
+	if !complete && len(rs) > 0 {
+		g := Gap{Archive: f.archive, After: c.ID, Before: rs[0].id}
+		f.mu.Lock()
+		// One that begins here is of an attempt that was cut short.
+		f.state.Gaps = slices.DeleteFunc(f.state.Gaps, func(o [2]string) bool { return o[0] == c.ID })
+		f.state.Gaps = append(f.state.Gaps, [2]string{g.After, g.Before})
+		f.mu.Unlock()
+		if err := f.save(ctx); err != nil {
+			return err
+		}
+		f.a.s.Emit(g)
+	}
+	return f.finish(ctx, rs)
+}
+
+// collect reads backwards, and returns what it read oldest first.
+func (f *follower) collect(ctx context.Context, q Query) (rs []raw, complete bool, err error) {
+	for p, err := range f.a.pages(ctx, q) {
+		if err != nil {
+			return nil, false, err
+		}
+		rs = append(rs, p.results...)
+		f.a.s.Emit(Progress{Archive: f.archive, Read: len(rs), Total: p.total})
+		if complete = p.complete; q.Limit > 0 && len(rs) >= q.Limit {
+			complete = complete && len(rs) == q.Limit
+			rs = rs[:q.Limit]
+			break
+		}
+		complete = true
+	}
+	slices.Reverse(rs)
+	return rs, complete, nil
+}
+
+func (f *follower) finish(ctx context.Context, rs []raw) error {
+	if err := f.hand(ctx, rs); err != nil {
+		return err
+	}
+	f.a.s.Emit(Progress{Archive: f.archive, Read: len(rs), Total: len(rs), Done: true})
+	return nil
+}
+
+// hand passes messages on, and moves the cursor behind them once they are handled.
+func (f *follower) hand(ctx context.Context, rs []raw) error {
+	if err := f.deliver(ctx, rs); err != nil {
+		return err
+	}
+	if n := len(rs); n > 0 {
+		f.advance(cursor{rs[n-1].id, rs[n-1].stamp})
+	}
+	return nil
+}
+
+func (f *follower) deliver(ctx context.Context, rs []raw) error {
+	for _, r := range rs {
+		f.mu.Lock()
+		if f.live != nil && f.live.ID == r.id {
+			f.live = nil
+		}
+		f.mu.Unlock()
+		if f.again(r.id) {
+			continue
+		}
+		res, err := f.a.open(ctx, Query{Archive: f.archive}, r, -1)
+		if err != nil {
+			return err
+		}
+		if res.Message != nil {
+			f.a.s.Emit(res.Message)
+		}
+	}
+	return nil
+}
+
+// seen takes note of a live message that was handled. One that the server has kept may
+// come after newer ones: it moves nothing back.
+func (f *follower) seen(c cursor, kept bool) {
+	f.mu.Lock()
+	for _, last := range [...]*cursor{f.read, f.live} {
+		if kept && last != nil && !c.Stamp.After(last.Stamp) {
+			f.mu.Unlock()
+			return
+		}
+	}
+	synced := f.synced
+	if !synced {
+		f.live = &c
+	}
+	f.mu.Unlock()
+	if synced {
+		f.advance(c)
+	}
+}
+
+// advance says that nothing is missing up to here. The cursor moves when all that was
+// handed on before is handled.
+func (f *follower) advance(to cursor) {
+	f.mu.Lock()
+	f.read = &to
+	f.mu.Unlock()
+	f.a.s.Emit(moved{f, to})
+}
+
+// move moves the cursor, on the goroutine that handles events.
+func (f *follower) move(ctx context.Context, to cursor) {
+	f.mu.Lock()
+	f.state.Cursor = &to
+	f.mu.Unlock()
+	if err := f.save(ctx); err != nil && ctx.Err() == nil {
+		f.a.s.Emit(Failed{Archive: f.archive, Err: fmt.Errorf("mam: keeping the place: %w", err)})
+	}
+}
+
+func (f *follower) key() string {
+	own := f.a.s.LocalAddr().Bare().String()
+	if f.archive.String() == "" {
+		return own + "/mam"
+	}
+	return own + "/mam/" + f.archive.String()
+}
+
+func (f *follower) load(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.loaded {
+		return nil
+	}
+	b, err := f.a.cfg.Store.Get(ctx, f.key())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("mam: reading the place in the archive: %w", err)
+	default:
+		if err := json.Unmarshal(b, &f.state); err != nil {
+			return fmt.Errorf("mam: reading the place in the archive: %w", err)
+		}
+	}
+	f.loaded = true
+	return nil
+}
+
+func (f *follower) save(ctx context.Context) error {
+	f.mu.Lock()
+	b, err := json.Marshal(f.state)
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return f.a.cfg.Store.Put(ctx, f.key(), b)
+}
+
+// memory is a Store without one.
+type memory struct {
+	mu sync.Mutex
+	m  map[string][]byte
+}
+
+func (s *memory) Get(_ context.Context, k string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v, ok := s.m[k]; ok {
+		return v, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (s *memory) Put(_ context.Context, k string, v []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m == nil {
+		s.m = map[string][]byte{}
+	}
+	s.m[k] = v
+	return nil
+}
+
+func (s *memory) Delete(_ context.Context, k string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.m, k)
+	return nil
+}
