@@ -64,7 +64,13 @@ func (k *iqHandler) run() {
 		k.bytes -= q.size
 		k.mu.Unlock()
 		if el := k.answer(q.IQ); el != nil {
-			if err := k.hub.link.Write(k.hub.ctx, el, nil); err != nil && k.hub.ctx.Err() == nil {
+			err := k.hub.link.Write(k.hub.ctx, el, nil)
+			if errors.Is(err, ErrTooLarge) {
+				if no, ferr := q.fail(stanza.Error{Type: stanza.Cancel, Condition: stanza.ResourceConstraint}); ferr == nil {
+					_ = k.hub.link.Write(k.hub.ctx, no, nil)
+				}
+			}
+			if err != nil && k.hub.ctx.Err() == nil {
 				k.hub.failed("answer to a request", err)
 			}
 		}

@@ -116,7 +116,11 @@ func (h *Hub) ask(ctx context.Context, iq *Element) (*Element, error) {
 			return r.el, r.err
 		default:
 		}
-		return nil, fmt.Errorf("confab: no answer from %q: %w", x.to, ctx.Err())
+		who := x.to
+		if who == "" {
+			who = "the own server"
+		}
+		return nil, fmt.Errorf("confab: no answer from %s (is the session running, and ready?): %w", who, ctx.Err())
 	}
 }
 

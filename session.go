@@ -25,6 +25,9 @@ var (
 	// ErrUnacknowledged fails a message that was written to a link which then
 	// died for good: it may have arrived, or not.
 	ErrUnacknowledged = errors.New("confab: the link was lost before the server acknowledged the message")
+	// ErrTooLarge refuses to send a stanza that is larger than the server takes: it
+	// would end the stream. Split it, or send a file instead.
+	ErrTooLarge = errors.New("confab: the stanza is larger than the server takes")
 	// ErrSlow ends a link on which more came in than the handlers take.
 	ErrSlow = errors.New("confab: handlers are too slow: the inbound queue is full")
 	// ErrTaken is returned when a kind of request has a handler already.

@@ -1,7 +1,9 @@
 package chat_test
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/confab-im/confab"
@@ -191,4 +193,43 @@ func TestOddMessages(t *testing.T) {
 	require.Len(t, p.reacts.Next(t, nil).Reactions, 64)
 	require.Empty(t, p.places.All(), "only the own account knows how far the user has read")
 	require.NotEmpty(t, p.heard.All())
+}
+
+// TestPoisonedReply: an answer does not grow with what is answered.
+func TestPoisonedReply(t *testing.T) {
+	p, srv := victim(t, chat.Config{})
+	text := "a" + strings.Repeat("\n", 150_000) + "b"
+	p.inject(t, srv, message("juliet@capulet.example/balcony", "1", text), message("juliet@capulet.example/balcony", "2", strings.Repeat("é", 100_000)))
+	for range 2 {
+		m := p.heard.Next(t, nil)
+		d, err := chat.Compose("hm", chat.InReply(m.Ref(), m.From, m.Text), nil)
+		require.NoError(t, err)
+		require.Less(t, len(d.Body), 4096)
+		_, err = p.chats.With(p.bare()).Reply(p.ctx, m, "hm")
+		require.NoError(t, err)
+	}
+}
+
+// TestFailedState: what was not sent is not thought to be said.
+func TestFailedState(t *testing.T) {
+	p, _ := victim(t, chat.Config{})
+	v := p.chats.With(mustParse("juliet@capulet.example"))
+	ctx, cancel := context.WithCancel(p.ctx)
+	cancel()
+	for range 2 {
+		require.ErrorIs(t, v.State(ctx, chat.Composing), context.Canceled)
+	}
+	require.NoError(t, v.State(p.ctx, chat.Composing))
+	require.NoError(t, v.State(ctx, chat.Composing), "it was said")
+	m := &chat.Message{Message: &confab.Message{ID: "1"}, Chat: p.bare()}
+	require.Error(t, v.MarkDisplayed(p.ctx, m), "a message of another chat")
+}
+
+// TestSameIDs: a bot that uses one id for all it says costs no more than another.
+func TestSameIDs(t *testing.T) {
+	p, srv := victim(t, chat.Config{})
+	for i := range 200 {
+		p.inject(t, srv, message("bot@capulet.example/x", "1", fmt.Sprint(i)))
+		require.Equal(t, fmt.Sprint(i), p.heard.Next(t, nil).Text)
+	}
 }

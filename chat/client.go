@@ -14,8 +14,9 @@ import (
 type Config struct {
 	// Reveal reports whether somebody may learn that the user is there and reads:
 	// receipts and displayed markers are sent only to them. A roster's contacts
-	// are a good choice. If it is nil, those may whom the user has written to
-	// since the program began.
+	// are a good choice: Reveal: contacts.Sees, with a roster.Roster. If it is nil,
+	// those may whom the user has written to since the program began; to others it
+	// looks as if nobody was there, and their [confab.Sent.Wait] for a receipt lasts.
 	Reveal func(bare jid.JID) bool
 	// NoCarbons leaves what the user's other clients send and receive to them.
 	NoCarbons bool

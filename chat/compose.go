@@ -30,6 +30,9 @@ type composed struct {
 func Compose(text string, opts ...Option) (confab.Draft, error) {
 	c := composed{d: confab.Draft{Body: text}}
 	for _, o := range opts {
+		if o == nil {
+			continue
+		}
 		if err := o(&c); err != nil {
 			return confab.Draft{}, err
 		}

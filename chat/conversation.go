@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/confab-im/confab"
 	"mellium.im/xmpp/jid"
@@ -41,7 +42,8 @@ func (v Conversation) Reply(ctx context.Context, to *Message, text string, opts 
 
 // Edit puts a text in the place of that of an earlier message of the user, with this
 // client or another (XEP-0308). It takes the id of the message, not of an earlier
-// edit. Options are those of the new text, which inherits none.
+// edit. Options are those of the new text, which inherits none. An edit has an id and
+// receipts of its own.
 func (v Conversation) Edit(ctx context.Context, id, text string, opts ...Option) (*confab.Sent, error) {
 	return v.say(ctx, text, append([]Option{correcting(id)}, opts...))
 }
@@ -60,8 +62,11 @@ func (v Conversation) say(ctx context.Context, text string, opts []Option) (*con
 		d.Extra = append(d.Extra, confab.El(nsReceipts, "request"), confab.El(nsMarkers, "markable"))
 	}
 	d.Extra = append(d.Extra, confab.El(nsStates, string(Active)))
-	v.c.setState(v.peer, Active)
-	return v.send(ctx, d)
+	sent, err := v.send(ctx, d)
+	if err == nil {
+		v.c.setState(v.peer, Active)
+	}
+	return sent, err
 }
 
 // Retract takes a message of the user back (XEP-0424), by its id. Who has seen it has
@@ -120,25 +125,30 @@ func (v Conversation) State(ctx context.Context, s State) error {
 	if err != nil {
 		return err
 	}
-	if !v.c.setState(v.peer, s) {
+	if v.c.saysAlready(v.peer, s) {
 		return nil
 	}
 	d.To, d.ID = v.peer, v.c.ids.next()
-	_, err = v.c.s.SendMessage(ctx, d)
+	if _, err = v.c.s.SendMessage(ctx, d); err == nil {
+		v.c.setState(v.peer, s)
+	}
 	return err
 }
 
-// setState remembers what the peer was told, and reports whether that is news.
-func (c *Client) setState(peer jid.JID, s State) (news bool) {
+func (c *Client) saysAlready(peer jid.JID, s State) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := peer.String() + "\x00" + string(s)
-	news = !c.states.has(now)
+	return c.states.has(peer.String() + "\x00" + string(s))
+}
+
+// setState remembers what the peer was told.
+func (c *Client) setState(peer jid.JID, s State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, st := range []State{Active, Composing, Paused, Inactive, Gone} {
 		c.states.drop(peer.String() + "\x00" + string(st))
 	}
-	c.states.add(now)
-	return news
+	c.states.add(peer.String() + "\x00" + string(s))
 }
 
 // MarkDisplayed says that the user has seen a message, and all before it: to the
@@ -148,6 +158,9 @@ func (c *Client) setState(peer jid.JID, s State) (news bool) {
 func (v Conversation) MarkDisplayed(ctx context.Context, m *Message) error {
 	if m == nil || m.Self {
 		return errors.New("chat: MarkDisplayed needs a message of somebody else")
+	}
+	if !m.Chat.Equal(v.peer.Bare()) {
+		return fmt.Errorf("chat: the message is of the chat with %s, not with %s", m.Chat, v.peer.Bare())
 	}
 	if m.Markable && m.ID != "" && v.c.mayKnow(m.Chat) {
 		_, err := v.c.s.SendMessage(ctx, confab.Draft{To: v.peer, ID: v.c.ids.next(), Extra: []any{

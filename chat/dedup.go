@@ -8,6 +8,9 @@ import (
 // remembered is how many messages are remembered to know copies of them by.
 const remembered = 20_000
 
+// maxSame is how many messages of one author are remembered that have the same id.
+const maxSame = 32
+
 // dedup knows messages that were seen: one may come live, as a carbon, from an
 // archive, and once more after a resumption. The id that the own archive gave a
 // message settles it. Otherwise copies have the same author, id and content: ids
@@ -51,6 +54,9 @@ func (d *dedup) copyOf(author, id, server, content string) bool {
 	}
 	if id == "" && server == "" {
 		return false // nothing to know it by
+	}
+	if same := d.ids[k]; id != "" && len(same) >= maxSame {
+		d.forget(same[0]) // some bots use one id for all they send
 	}
 	e := d.order.PushBack(&seenMessage{author, id, server, sum})
 	if server != "" {

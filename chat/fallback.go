@@ -94,10 +94,23 @@ func unquote(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// maxQuoted and maxQuotedLines are how much of a text is quoted.
+const (
+	maxQuoted      = 1000
+	maxQuotedLines = 20
+)
+
 // quoted makes the quotation that older clients see of the text that is answered.
 func quoted(text string) string {
 	if text == "" {
 		return ""
+	}
+	// An answer must not grow with what a stranger has sent.
+	if lines := strings.SplitN(text, "\n", maxQuotedLines+1); len(lines) > maxQuotedLines {
+		text = strings.Join(lines[:maxQuotedLines], "\n") + "…"
+	}
+	if rs := []rune(text); len(rs) > maxQuoted {
+		text = string(rs[:maxQuoted]) + "…"
 	}
 	return "> " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n> ") + "\n"
 }

@@ -24,7 +24,7 @@ type Timeline struct {
 	records []*record            // in order
 	byID    map[string][]*record // by every id that the message, or an edit of it, has
 	loose   map[string][]any     // events about messages that are not there, by their id
-	waiting []string             // the keys of loose in order of arrival
+	waiting []string             // their ids, in order of arrival
 	shown   [2]place             // how far the other one, and the user, have read
 }
 
@@ -52,7 +52,11 @@ type record struct {
 	last order // of Current
 	when map[string]order
 	ids  []string // by which it is known
+	own  int      // how many of ids are its own, not those of edits
 }
+
+// maxEditIDs is how many edits of a message it is known by.
+const maxEditIDs = 32
 
 // order is where an edit or a reaction stands among others of the same author.
 type order struct {
@@ -117,29 +121,33 @@ func (t *Timeline) Follow(s confab.Session, changed func(ctx context.Context)) (
 
 // about returns the conversation that an event of this package is about.
 func about(event any) (jid.JID, bool) {
+	var m *Message
 	switch e := event.(type) {
 	case *Message:
-		return e.Chat, true
+		m = e
 	case OwnMessage:
-		return e.Chat, true
+		m = e.Message
 	case Edited:
-		return e.Chat, true
+		m = e.Message
 	case Retracted:
-		return e.Chat, true
+		m = e.Message
 	case Reacted:
-		return e.Chat, true
+		m = e.Message
 	case Receipt:
 		return e.Chat, true
 	case Displayed:
 		return e.Chat, true
 	}
-	return jid.JID{}, false
+	if m == nil || m.Message == nil || m.Stanza == nil {
+		return jid.JID{}, false
+	}
+	return m.Chat, true
 }
 
 // Apply takes an event of this package and reports whether it has changed anything.
 // Events of other conversations, and of other kinds, are passed over.
 func (t *Timeline) Apply(event any) (changed bool) {
-	if chat, ok := about(event); !ok || !chat.Equal(t.chat) {
+	if chat, ok := about(event); !ok || !chat.Equal(t.chat) || t.chat.String() == "" {
 		return false
 	}
 	t.mu.Lock()
@@ -154,15 +162,15 @@ func (t *Timeline) apply(event any) bool {
 	case OwnMessage:
 		return t.add(e.Message, false)
 	case Edited:
-		r := t.find(e.Replaces, e.Author)
+		r := t.find(e.Replaces, e.Author, anybody)
 		if r == nil {
 			return t.wait(e.Replaces, event)
 		}
 		return t.edit(r, e.Message)
 	case Retracted:
-		r := t.find(e.ID, e.Author)
+		r := t.find(e.ID, e.Author, anybody)
 		if e.By != "" {
-			r = t.find(e.ID, "")
+			r = t.find(e.ID, "", anybody)
 		}
 		if r == nil && e.Message != nil && e.Retracted {
 			return t.add(e.Message, true)
@@ -176,29 +184,29 @@ func (t *Timeline) apply(event any) bool {
 		r.Retracted, r.Reason, r.By = true, e.Reason, e.By
 		return true
 	case Reacted:
-		r := t.find(e.ReactsTo, "")
+		r := t.find(e.ReactsTo, "", anybody)
 		if r == nil {
 			return t.wait(e.ReactsTo, event)
 		}
 		return r.react(e.Message)
-	case Receipt:
-		r := t.find(e.ID, "")
+	case Receipt: // of a message of the user
+		r := t.find(e.ID, "", user)
 		if r == nil {
 			return t.wait(e.ID, event)
 		}
-		changed := r.Message.Self && !r.Received
-		r.Received = r.Received || changed
+		changed := !r.Received
+		r.Received = true
 		return changed
 	case Displayed:
-		r := t.find(e.ID, "")
+		i, whose := 0, user
+		if e.Self {
+			i, whose = 1, others
+		}
+		r := t.find(e.ID, "", whose)
 		if r == nil {
 			return t.wait(e.ID, event)
 		}
-		i := 0
-		if e.Self {
-			i = 1
-		}
-		if r.Message.Self == e.Self || r.at.compare(t.shown[i]) <= 0 {
+		if r.at.compare(t.shown[i]) <= 0 {
 			return false
 		}
 		t.shown[i] = r.at
@@ -207,16 +215,35 @@ func (t *Timeline) apply(event any) bool {
 	return false
 }
 
+// whose says among whose messages to look.
+type whose uint8
+
+const (
+	anybody whose = iota
+	user
+	others
+)
+
 // find returns the message with an id, of this author if one is given. Where ids are
-// not unique, the one that the archive calls so goes first, then the oldest.
-func (t *Timeline) find(id, author string) *record {
+// not unique, the one that the archive calls so goes first, then one that has the id
+// itself and not from an edit, then the oldest: nobody can take the id of another's
+// message over.
+func (t *Timeline) find(id, author string, w whose) *record {
 	var found *record
+	rank := func(r *record) int {
+		switch {
+		case r.Message.ServerID == id:
+			return 0
+		case slices.Contains(r.ids[:r.own], id):
+			return 1
+		}
+		return 2
+	}
 	for _, r := range t.byID[id] {
-		if author != "" && r.Message.Author != author {
+		if author != "" && r.Message.Author != author || w == user && !r.Message.Self || w == others && r.Message.Self {
 			continue
 		}
-		if found == nil || r.Message.ServerID == id && found.Message.ServerID != id ||
-			(r.Message.ServerID == id) == (found.Message.ServerID == id) && r.at.compare(found.at) < 0 {
+		if found == nil || cmp.Or(cmp.Compare(rank(r), rank(found)), r.at.compare(found.at)) < 0 {
 			found = r
 		}
 	}
@@ -232,6 +259,8 @@ func (t *Timeline) add(m *Message, tombstone bool) bool {
 	}
 	t.records = slices.Insert(t.records, i, r)
 	t.name(r, m)
+	r.own = len(r.ids)
+	t.settle(r)
 	if len(t.records) > t.limit {
 		t.drop(t.records[0])
 		t.records = slices.Delete(t.records, 0, 1)
@@ -239,16 +268,26 @@ func (t *Timeline) add(m *Message, tombstone bool) bool {
 	return true
 }
 
-// name makes a record known by all ids of a message, and applies what waits for it.
+// name makes a record known by all ids of a message.
 func (t *Timeline) name(r *record, m *Message) {
 	for _, id := range [...]string{m.ID, m.OriginID(), m.ServerID} {
-		if id == "" || slices.Contains(t.byID[id], r) {
+		if id == "" || len(id) > maxID || slices.Contains(t.byID[id], r) {
 			continue
 		}
 		t.byID[id] = append(t.byID[id], r)
 		r.ids = append(r.ids, id)
+	}
+}
+
+// settle applies what waits for a record under one of its ids.
+func (t *Timeline) settle(r *record) {
+	for _, id := range slices.Clone(r.ids) {
 		events := t.loose[id]
+		if len(events) == 0 {
+			continue
+		}
 		delete(t.loose, id)
+		t.waiting = slices.DeleteFunc(t.waiting, func(w string) bool { return w == id })
 		for _, e := range events {
 			t.apply(e) // puts it back if it is not about this one
 		}
@@ -256,43 +295,58 @@ func (t *Timeline) name(r *record, m *Message) {
 }
 
 func (t *Timeline) drop(r *record) {
-	for _, id := range r.ids {
-		if rs := slices.DeleteFunc(t.byID[id], func(o *record) bool { return o == r }); len(rs) == 0 {
-			delete(t.byID, id)
-		} else {
-			t.byID[id] = rs
-		}
+	for len(r.ids) > 0 {
+		t.unname(r, len(r.ids)-1)
 	}
 }
 
-// maxLoose bounds the events that wait for one message; a Timeline keeps as many
-// ids to wait for as it keeps messages.
-const maxLoose = 64
+// Bounds of what waits for messages that are not there: as many events as the
+// Timeline keeps messages, none of them large.
+const maxLooseText = 64 << 10
 
 func (t *Timeline) wait(id string, event any) bool {
-	if id == "" {
+	if id == "" || len(id) > maxID {
 		return false
 	}
-	if t.loose[id] == nil {
-		if t.waiting = append(t.waiting, id); len(t.waiting) > t.limit {
-			delete(t.loose, t.waiting[0])
-			t.waiting = t.waiting[1:]
-		}
+	if e, ok := event.(Edited); ok && len(e.Body) > maxLooseText {
+		return false
 	}
-	if len(t.loose[id]) < maxLoose {
-		t.loose[id] = append(t.loose[id], event)
+	t.loose[id] = append(t.loose[id], event)
+	if t.waiting = append(t.waiting, id); len(t.waiting) > t.limit {
+		// The oldest event goes.
+		oldest := t.waiting[0]
+		t.waiting = t.waiting[1:]
+		if es := t.loose[oldest]; len(es) > 1 {
+			t.loose[oldest] = es[1:]
+		} else {
+			delete(t.loose, oldest)
+		}
 	}
 	return false
 }
 
-func (t *Timeline) edit(r *record, m *Message) bool {
+func (t *Timeline) edit(r *record, m *Message) (changed bool) {
+	for len(r.ids)-r.own >= maxEditIDs { // nobody goes back that far
+		t.unname(r, r.own)
+	}
 	t.name(r, m)
 	r.Edits++
 	if o := orderOf(m); r.last.before(o) || r.Current == r.Message {
-		r.Current, r.last = m, o
-		return true
+		r.Current, r.last, changed = m, o, true
 	}
-	return false
+	t.settle(r)
+	return changed
+}
+
+// unname forgets one of the ids of a record.
+func (t *Timeline) unname(r *record, i int) {
+	id := r.ids[i]
+	r.ids = slices.Delete(r.ids, i, i+1)
+	if rs := slices.DeleteFunc(t.byID[id], func(o *record) bool { return o == r }); len(rs) == 0 {
+		delete(t.byID, id)
+	} else {
+		t.byID[id] = rs
+	}
 }
 
 func (r *record) react(m *Message) bool {
@@ -336,7 +390,7 @@ func (t *Timeline) Entries() []Entry {
 func (t *Timeline) Entry(id string) (Entry, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.find(id, "")
+	r := t.find(id, "", anybody)
 	if r == nil {
 		return Entry{}, false
 	}

@@ -111,3 +111,51 @@ func TestBounds(t *testing.T) {
 	require.False(t, tl.Apply(said(juliet, "990", 1, chat.Content{})), "and other events are not for it")
 	require.False(t, tl.Apply("something"))
 }
+
+// TestEditFlood: edits without end leave nothing behind.
+func TestEditFlood(t *testing.T) {
+	tl := chat.NewTimeline(juliet, 10)
+	tl.Apply(said(juliet, "m", 1, chat.Content{Text: "first"}))
+	for i := range 5000 {
+		tl.Apply(chat.Edited{Message: said(juliet, fmt.Sprint("e", i), 2+i, chat.Content{Text: fmt.Sprint(i), Replaces: "m"})})
+	}
+	e, ok := tl.Entry("m")
+	require.True(t, ok)
+	require.Equal(t, "4999", e.Current.Text)
+	require.Equal(t, 5000, e.Edits)
+	_, ok = tl.Entry("e10")
+	require.False(t, ok, "an old edit is still known")
+	_, ok = tl.Entry("e4999")
+	require.True(t, ok)
+}
+
+// TestTakeOver: nobody can take the id of another's message over by giving it to an
+// edit of their own.
+func TestTakeOver(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		tl := chat.NewTimeline(juliet, 0)
+		mine := chat.OwnMessage{Message: said(romeo, "x", 5, chat.Content{Text: "mine"})}
+		forged := chat.Edited{Message: said(juliet, "x", 6, chat.Content{Text: "hers", Replaces: "a"})}
+		tl.Apply(said(juliet, "a", 1, chat.Content{Text: "old"}))
+		if first {
+			tl.Apply(forged)
+		}
+		tl.Apply(mine)
+		tl.Apply(forged)
+		tl.Apply(chat.Receipt{Chat: juliet, From: juliet, ID: "x"})
+		e, ok := tl.Entry("x")
+		require.True(t, ok)
+		require.Equal(t, "mine", e.Message.Text)
+		require.True(t, e.Received)
+	}
+}
+
+// TestOddEvents: what is empty is passed over.
+func TestOddEvents(t *testing.T) {
+	tl := chat.NewTimeline(juliet, 0)
+	for _, e := range []any{nil, (*chat.Message)(nil), &chat.Message{}, chat.OwnMessage{}, chat.Edited{}, chat.Retracted{}, chat.Reacted{},
+		chat.Receipt{}, chat.Displayed{}, chat.Edited{Message: &chat.Message{Chat: juliet}}} {
+		require.False(t, tl.Apply(e))
+	}
+	require.False(t, chat.NewTimeline(jid.JID{}, 0).Apply(chat.Receipt{}))
+}

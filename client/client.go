@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	mathrand "math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,6 +87,7 @@ func New(cfg Config) (*Client, error) {
 	c.Hub, c.drv = confab.NewHub(clientLink{c}, confab.HubConfig{Log: c.cfg.Log, Timeout: c.cfg.Timeout, QueueBytes: c.cfg.QueueBytes})
 	c.sm.drv, c.sm.say = c.drv, c.out.say
 	c.drv.OnHandled(c.sm.handled)
+	c.out.limit.Store(c.maxSend(nil))
 	c.live.c = c
 	if err := c.answers.register(c); err != nil {
 		return nil, err
@@ -384,6 +387,7 @@ func (c *Client) begin(s *session) {
 	c.csi = s.features.Child(nsCSI, "csi") != nil || c.csi && s.resumed
 	if !s.resumed {
 		c.features = s.features
+		c.out.limit.Store(c.maxSend(s.features))
 	}
 	c.mechanism, c.byToken = s.mechanism, s.fast
 	c.stats.links.Add(1)
@@ -470,6 +474,21 @@ func (c *Client) read(ctx context.Context, s *session) error {
 	}
 }
 
+// defaultMaxSend is what servers commonly take, 256 KiB.
+const defaultMaxSend = 256 << 10
+
+// maxSend is how large a stanza may be that is sent.
+func (c *Client) maxSend(features *confab.Element) int64 {
+	if c.cfg.MaxSend > 0 {
+		return int64(c.cfg.MaxSend)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(features.Child(nsLimits, "limits").ChildText(nsLimits, "max-bytes")), 10, 31)
+	if err != nil || n < 10_000 { // no server may take less (RFC 6120 §13.12)
+		return defaultMaxSend
+	}
+	return int64(n)
+}
+
 // StreamFeature reports whether the server announced this stream feature when the
 // client had signed in, such as urn:xmpp:features:pre-approval.
 func (c *Client) StreamFeature(space, local string) bool {
@@ -483,6 +502,7 @@ func (c *Client) learn(features *confab.Element) {
 	c.mu.Lock()
 	c.features = features
 	c.mu.Unlock()
+	c.out.limit.Store(c.maxSend(features))
 	if features.Child(nsCSI, "csi") == nil {
 		return
 	}

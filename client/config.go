@@ -102,8 +102,13 @@ type Config struct {
 	// 1 MiB.
 	QueueBytes, OutboxBytes int
 	// MaxStanza bounds the size of a stanza that comes in; 0 stands for 4 MiB. A
-	// larger one ends the link.
+	// larger one is skipped, and told as a [confab.BadStanza].
 	MaxStanza int
+	// MaxSend bounds the size of a stanza that is sent: a larger one is refused with
+	// [confab.ErrTooLarge], since servers end the stream of who sends it. 0 stands
+	// for what the server announces (XEP-0478), or 256 KiB if it does not, which is
+	// what servers commonly take.
+	MaxSend int
 
 	// Log gets what happens to the connection. Nil discards it.
 	Log *slog.Logger

@@ -563,3 +563,43 @@ func TestCloseSaysWhatIsLeft(t *testing.T) {
 		}
 	})
 }
+
+// TestTooLarge: what the server would end the stream for is refused, whoever has
+// brought it about.
+func TestTooLarge(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	cfg := func(user string) client.Config {
+		return client.Config{Address: srv.AddAccount(user, "pw"), Password: "pw", Dial: srv.Dial}
+	}
+	long := strings.Repeat("x", 300<<10)
+	alice := up(t, cfg("alice"))
+	bob := up(t, cfg("bob"), func(c *client.Client) {
+		err := c.HandleIQ(stanza.GetIQ, xml.Name{Space: "urn:test", Local: "long"}, func(context.Context, *confab.IQ) (any, error) {
+			return confab.El("urn:test", "long").SetText(long), nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	ctx := timeout(t)
+	if _, err := alice.SendMessage(ctx, confab.Draft{To: bob.LocalAddr(), Body: long}); !errors.Is(err, confab.ErrTooLarge) {
+		t.Errorf("got %v", err)
+	}
+	_, err := alice.Ask(ctx, confab.El(confab.NSClient, "iq", confab.El("urn:test", "long")).Set("type", "get").Set("to", bob.LocalAddr().String()))
+	var se stanza.Error
+	if !errors.As(err, &se) || se.Condition != stanza.ResourceConstraint {
+		t.Errorf("got %v", err)
+	}
+	big := cfg("carol")
+	big.MaxSend = 512 << 10
+	carol := up(t, big)
+	if _, err := carol.SendMessage(ctx, confab.Draft{To: bob.LocalAddr(), Body: long}); err != nil {
+		t.Error(err)
+	}
+	for _, r := range []*running{alice, bob} {
+		if n := r.Stats().Links; n != 1 {
+			t.Errorf("%d links", n)
+		}
+	}
+}

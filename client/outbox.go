@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,7 @@ type outbox struct {
 	orphan   bool          // that was dropped meanwhile
 	fail     func(error)   // ends the link, for a failed write
 	lastOut  atomic.Int64  // when stanzas were written last
+	limit    atomic.Int64  // of the size of a stanza
 
 	acks      bool // the server acknowledges: stanzas are kept until it does
 	asked     bool // <r/> is on its way
@@ -112,6 +114,9 @@ func (o *outbox) put(ctx context.Context, st confab.Appender, k kind, sent *conf
 		return 0, err
 	}
 	n = len(*made)
+	if most := int(o.limit.Load()); most > 0 && n > most {
+		return 0, fmt.Errorf("%w: it has %d bytes, of at most %d", confab.ErrTooLarge, n, most)
+	}
 	o.mu.Lock()
 	for o.closed == nil && o.bytes >= o.max {
 		if o.room == nil {

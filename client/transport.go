@@ -29,6 +29,7 @@ const (
 	nsSM      = "urn:xmpp:sm:3"
 	nsCB      = "urn:xmpp:sasl-cb:0"
 	nsCSI     = "urn:xmpp:csi:0"
+	nsLimits  = "urn:xmpp:stream-limits:0"
 	nsFraming = "urn:ietf:params:xml:ns:xmpp-framing"
 )
 

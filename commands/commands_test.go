@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -364,4 +365,44 @@ func TestSideBySide(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestCancelFlood: a handler that runs on after its session was cancelled still counts,
+// and keeps nobody else from being served.
+func TestCancelFlood(t *testing.T) {
+	x := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(x.Close)
+	var running, most atomic.Int64
+	stop := make(chan struct{})
+	b := testclient.Up(t, testclient.Embedded(x, "bot"), func(c *client.Client) {
+		srv, err := commands.New(c, commands.Config{})
+		require.NoError(t, err)
+		for node, run := range map[string]commands.Handler{
+			"slow": func(ctx context.Context, _ *commands.Request) (*commands.Reply, error) {
+				most.Store(max(most.Load(), running.Add(1)))
+				defer running.Add(-1)
+				select {
+				case <-ctx.Done():
+				case <-stop:
+				}
+				<-stop // it does not care
+				return commands.Say("late"), nil
+			},
+			"fast": func(context.Context, *commands.Request) (*commands.Reply, error) { return commands.Say("here"), nil },
+		} {
+			require.NoError(t, srv.Handle(commands.Command{Node: node, Name: node, Allow: commands.Everyone, Run: run}))
+		}
+	})
+	defer close(stop)
+	mallory := testclient.Up(t, testclient.Embedded(x, "mallory"))
+	alice := testclient.Up(t, testclient.Embedded(x, "alice"))
+	ctx := testclient.Context(t)
+	for range 100 {
+		cmd := confab.El(commands.NS, "command").Set("node", "slow").Set("action", "execute")
+		require.NoError(t, mallory.SendElement(ctx, confab.El(confab.NSClient, "iq", cmd).Set("type", "set").Set("id", confab.NewID()).Set("to", b.LocalAddr().String())))
+	}
+	d, err := commands.Execute(ctx, alice, b.LocalAddr(), "fast")
+	require.NoError(t, err)
+	require.Equal(t, commands.Completed, d.Stage().Status)
+	require.LessOrEqual(t, most.Load(), int64(8))
 }

@@ -28,7 +28,7 @@ type Config struct {
 	MaxSessions, MaxPerUser int
 }
 
-// maxRunning is how many handlers run at a time; further requests wait.
+// maxRunning is how many handlers run at a time; further requests are refused.
 const maxRunning = 64
 
 // A Command is one that others may use.
@@ -128,11 +128,12 @@ func Form[T any](ask func(context.Context, *Request) (T, error), done func(conte
 type Server struct {
 	s   confab.Session
 	cfg Config
-	run chan struct{} // slots for handlers
 
 	mu       sync.Mutex
 	commands []Command
 	sessions map[string]*session
+	running  map[string]int // handlers, by full and by bare address
+	total    int            // of them
 }
 
 // New makes a Server, before the session runs. There is one for a session, which has
@@ -149,7 +150,7 @@ func New(s confab.Session, cfg Config) (*Server, error) {
 	if cfg.Expiry <= 0 {
 		cfg.Expiry = 10 * time.Minute
 	}
-	srv := &Server{s: s, cfg: cfg, run: make(chan struct{}, maxRunning), sessions: map[string]*session{}}
+	srv := &Server{s: s, cfg: cfg, sessions: map[string]*session{}, running: map[string]int{}}
 	if err := s.HandleIQ(stanza.SetIQ, xml.Name{Space: NS, Local: "command"}, srv.command); err != nil {
 		return nil, err
 	}
@@ -252,20 +253,23 @@ func (srv *Server) command(ctx context.Context, q *confab.IQ) (any, error) {
 		srv.end(ss)
 		return Stage{Status: Canceled}.element(strings.Clone(node), ss.id), nil
 	}
-	select {
-	case srv.run <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	cctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if !srv.enter(ss, cancel) {
+		cancel()
+		return nil, full
 	}
 	srv.s.Go(func(ctx context.Context) {
-		defer func() { <-srv.run }()
-		srv.stage(ctx, c, ss, a, q)
+		defer srv.leave(ss)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		srv.stage(ctx, cctx, c, ss, a, q)
 	})
 	return nil, confab.ErrAnswered
 }
 
-// stage runs the handler and answers.
-func (srv *Server) stage(ctx context.Context, c Command, ss *session, a Action, q *confab.IQ) {
+// stage runs the handler, with a context that ends when the session is cancelled, and
+// answers.
+func (srv *Server) stage(ctx, handling context.Context, c Command, ss *session, a Action, q *confab.IQ) {
 	answered := false
 	defer func() {
 		if !answered { // it panicked, which the session reports
@@ -273,7 +277,7 @@ func (srv *Server) stage(ctx context.Context, c Command, ss *session, a Action, 
 			_ = srv.fail(ctx, q, stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError}, "")
 		}
 	}()
-	st, err := srv.handle(ctx, c, ss, a, q)
+	st, err := srv.handle(handling, c, ss, a, q)
 	answered = true
 	if err != nil {
 		srv.end(ss)

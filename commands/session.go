@@ -19,6 +19,7 @@ type session struct {
 	from     jid.JID
 	used     time.Time // guarded by the Server's lock
 	busy     bool      // a handler runs; guarded by the Server's lock
+	cancel   func()    // ends the context of that handler; likewise
 	// What follows is for the goroutine that made it busy.
 	step  int
 	shown Stage
@@ -74,15 +75,25 @@ func (srv *Server) find(p *confab.Element, from jid.JID) (*session, Action, erro
 	return ss, a, nil
 }
 
+// full is the error for who asks for too much at once.
+var full = stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint}
+
 // begin makes a session. The lock is held.
 func (srv *Server) begin(node string, from jid.JID, now time.Time) (*session, error) {
+	// Those of the same address give way to new ones; those of others of the same
+	// bare address, who may be the occupants of one room, do not.
 	var own []*session
+	near := 0
 	for _, ss := range srv.sessions {
-		if ss.from.Bare().Equal(from.Bare()) {
+		if ss.from.Equal(from) {
 			own = append(own, ss)
+		} else if ss.from.Bare().Equal(from.Bare()) {
+			near++
 		}
 	}
-	full := stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint}
+	if near >= 8*srv.cfg.MaxPerUser {
+		return nil, full
+	}
 	if len(own) >= srv.cfg.MaxPerUser {
 		var oldest *session
 		for _, ss := range own {
@@ -115,6 +126,38 @@ func (srv *Server) end(ss *session) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	delete(srv.sessions, ss.id)
+	if ss.cancel != nil {
+		ss.cancel()
+	}
+}
+
+// enter takes a slot to run a handler in, if there is one left for this user: a
+// session that was cancelled may leave its handler running for a while.
+func (srv *Server) enter(ss *session, cancel func()) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	key, near := ss.from.String(), ss.from.Bare().String()+" "
+	if srv.total >= maxRunning || srv.running[key] >= srv.cfg.MaxPerUser || srv.running[near] >= maxRunning/2 {
+		delete(srv.sessions, ss.id)
+		return false
+	}
+	srv.total++
+	srv.running[key]++
+	srv.running[near]++
+	ss.cancel = cancel
+	return true
+}
+
+// leave gives the slot back.
+func (srv *Server) leave(ss *session) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	srv.total--
+	for _, k := range [...]string{ss.from.String(), ss.from.Bare().String() + " "} {
+		if srv.running[k]--; srv.running[k] <= 0 {
+			delete(srv.running, k)
+		}
+	}
 }
 
 // Sessions returns how many sessions are kept, for who watches a program.
@@ -227,7 +270,12 @@ func again(shown Stage, f *form.Form, err error) Stage {
 	g := *f
 	g.Fields = slices.Clone(f.Fields)
 	for i := range g.Fields {
-		if g.Fields[i].Type == form.TextPrivate {
+		n := 0
+		for _, v := range g.Fields[i].Values {
+			n += len(v)
+		}
+		// What is long is not sent back either: the answer must not grow with it.
+		if g.Fields[i].Type == form.TextPrivate || n > maxRepeated {
 			g.Fields[i].Values = nil
 		}
 	}
@@ -242,9 +290,19 @@ func again(shown Stage, f *form.Form, err error) Stage {
 		if name == "" {
 			name = fe.Var
 		}
-		shown.Notes = append(shown.Notes, Note{Failure, name + ": " + fe.Err.Error()})
+		shown.Notes = append(shown.Notes, Note{Failure, name + ": " + short(fe.Err.Error())})
 	}
 	return shown
+}
+
+// maxRepeated is how many bytes of a field are shown again, and of an error.
+const maxRepeated = 1000
+
+func short(s string) string {
+	if rs := []rune(s); len(rs) > maxRepeated/4 {
+		return string(rs[:maxRepeated/4]) + "…"
+	}
+	return s
 }
 
 // joined takes what [errors.Join] has made apart.

@@ -16,9 +16,15 @@ import (
 // pageSize is how many items or nodes are asked for at once.
 const pageSize = 50
 
+// Most is how many items of a node, or nodes of a service, are read in one go: a
+// service that never comes to an end is not followed for ever.
+const Most = 100_000
+
+var errMost = fmt.Errorf("pubsub: the service does not come to an end after %d", Most)
+
 // Items reads all items of a node, page by page where the service has pages
 // (XEP-0060 §6.5, XEP-0059), in the order in which the service gives them. An error
-// comes last, and ends the loop.
+// comes last, and ends the loop; so does having read [Most] items.
 func (s Service) Items(ctx context.Context, node string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		if err := need(node); err != nil {
@@ -26,7 +32,11 @@ func (s Service) Items(ctx context.Context, node string) iter.Seq2[Item, error] 
 			return
 		}
 		set := rsm.Set{Max: pageSize}
-		for {
+		for read := 0; ; {
+			if read >= Most {
+				yield(Item{}, errMost)
+				return
+			}
 			res, err := s.pubsub(ctx, stanza.GetIQ, NS, child("items", "node", node), set.Element())
 			if err != nil {
 				yield(Item{}, err)
@@ -48,6 +58,7 @@ func (s Service) Items(ctx context.Context, node string) iter.Seq2[Item, error] 
 			if set, more = set.Next(p, n); !paged || !more {
 				return
 			}
+			read += n
 		}
 	}
 }
@@ -136,7 +147,11 @@ type Node struct {
 func (s Service) Nodes(ctx context.Context) iter.Seq2[Node, error] {
 	return func(yield func(Node, error) bool) {
 		set := rsm.Set{Max: pageSize}
-		for {
+		for read := 0; ; {
+			if read >= Most {
+				yield(Node{}, errMost)
+				return
+			}
 			res, err := s.ask(ctx, stanza.GetIQ, confab.El(nsItems, "query", set.Element()))
 			if err != nil {
 				yield(Node{}, err)
@@ -162,6 +177,7 @@ func (s Service) Nodes(ctx context.Context) iter.Seq2[Node, error] {
 			if set, more = set.Next(p, n); !paged || !more {
 				return
 			}
+			read += n
 		}
 	}
 }

@@ -44,6 +44,13 @@ func (s Subscription) SeesThem() bool { return s == To || s == Both }
 // SeenByThem reports whether the contact sees this account's presence.
 func (s Subscription) SeenByThem() bool { return s == From || s == Both }
 
+// Sees reports whether somebody may see this account's presence, as the roster says.
+// It is what Config.Reveal of the chat package asks for.
+func (r *Roster) Sees(bare jid.JID) bool {
+	c, ok := r.Contact(bare)
+	return ok && c.Subscription.SeenByThem()
+}
+
 // A Contact is an entry of the roster.
 type Contact struct {
 	// JID is the bare address.

@@ -83,12 +83,12 @@ func (t *presences) init(s confab.Session) {
 }
 
 // presence takes every presence that comes in.
-func (r *Roster) presence(_ context.Context, p *confab.Presence) error {
+func (r *Roster) presence(ctx context.Context, p *confab.Presence) error {
 	switch p.Type {
 	case stanza.AvailablePresence, stanza.UnavailablePresence, stanza.ErrorPresence:
 		r.others.take(p)
 	case stanza.SubscribePresence:
-		r.requested(p)
+		r.requested(ctx, p)
 	case stanza.SubscribedPresence, stanza.UnsubscribedPresence:
 		r.answered(p)
 	case stanza.UnsubscribePresence:

@@ -218,3 +218,17 @@ func TestStrings(t *testing.T) {
 	assert.False(t, roster.From.SeesThem() || roster.To.SeenByThem() || roster.None.SeesThem())
 	assert.True(t, roster.Both.SeesThem() && roster.Both.SeenByThem())
 }
+
+// TestSubscribeFlood: everybody who asks is answered, however many ask at once.
+func TestSubscribeFlood(t *testing.T) {
+	const n = 3000
+	srv, d := embedded(t, roster.Config{Policy: roster.AcceptAll})
+	seen := testclient.Watch[roster.Request](d.Client)
+	for i := range n {
+		srv.Inject(d.LocalAddr().String(), confab.El(confab.NSClient, "presence").Set("type", "subscribe").Set("from", fmt.Sprintf("p%d@x.test", i)))
+	}
+	require.Eventually(t, func() bool { return len(seen.All()) == n }, testclient.Patience, 5*time.Millisecond)
+	for _, q := range seen.All() {
+		require.True(t, q.Accepted)
+	}
+}

@@ -81,7 +81,7 @@ func (r *Roster) Requests() []Request {
 }
 
 // requested takes a request.
-func (r *Roster) requested(p *confab.Presence) {
+func (r *Roster) requested(ctx context.Context, p *confab.Presence) {
 	from := p.From.Bare()
 	if from.Equal(r.s.LocalAddr().Bare()) {
 		return
@@ -101,15 +101,19 @@ func (r *Roster) requested(p *confab.Presence) {
 	r.verifyMove(p, from)
 	if q.Accepted {
 		back := (q.Invited || r.cfg.Policy == Mutual) && (c == nil || !c.Subscription.SeesThem() && !c.Asked)
-		accepted := r.later(func(ctx context.Context) {
+		accept := func(ctx context.Context) {
 			if r.sendTo(ctx, from, stanza.SubscribedPresence, nil) == nil && back {
 				_ = r.sendTo(ctx, from, stanza.SubscribePresence, nil)
 			}
-		})
-		if accepted {
-			delete(r.requests, k)
-			r.s.Emit(q)
 		}
+		if !r.later(accept) {
+			// More come than can be sent: who sends them has to wait.
+			r.mu.Unlock()
+			accept(ctx)
+			r.mu.Lock()
+		}
+		delete(r.requests, k)
+		r.s.Emit(q)
 		return
 	}
 	if old := r.requests[k]; old != nil {
@@ -224,6 +228,9 @@ func (r *Roster) Cancel(ctx context.Context, j jid.JID) error {
 func (r *Roster) Subscribe(ctx context.Context, j jid.JID, opts ...Option) error {
 	var kids []*confab.Element
 	for _, o := range opts {
+		if o == nil {
+			continue
+		}
 		if el := o(); el != nil {
 			kids = append(kids, el)
 		}

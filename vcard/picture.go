@@ -46,7 +46,9 @@ func (c Config) check(data []byte) (Avatar, error) {
 		cfg, err = jpeg.DecodeConfig(r)
 	case bytes.HasPrefix(data, []byte("GIF87a")), bytes.HasPrefix(data, []byte("GIF89a")):
 		a.Type = "image/gif"
-		cfg, err = gif.DecodeConfig(r)
+		if cfg, err = gif.DecodeConfig(r); err == nil {
+			err = gifFrames(data, cfg.Width, cfg.Height)
+		}
 	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP":
 		a.Type = "image/webp"
 		cfg, err = webpConfig(data)
@@ -91,7 +93,106 @@ func webpConfig(data []byte) (image.Config, error) {
 	default:
 		return image.Config{}, errWebP
 	}
+	if string(data[12:16]) == "VP8X" {
+		// Decoders follow the frames, not what stands above them.
+		total, err := webpFrames(data[12:])
+		if err != nil || total > maxFrames*w*h || total == 0 {
+			return image.Config{}, errWebP
+		}
+	}
 	return image.Config{Width: w, Height: h}, nil
+}
+
+// maxFrames is how many times its size an animation may have in all its frames.
+const maxFrames = 50
+
+// webpFrames returns how many pixels all frames of an extended WebP have together.
+func webpFrames(data []byte) (total int, err error) {
+	for len(data) >= 8 {
+		name, n := string(data[:4]), int(binary.LittleEndian.Uint32(data[4:]))
+		data = data[8:]
+		if n > len(data) {
+			return 0, errWebP
+		}
+		b := data[:n]
+		switch name {
+		case "ANMF": // a frame, with chunks of its own behind 16 bytes
+			if n < 16 {
+				return 0, errWebP
+			}
+			in, err := webpFrames(b[16:])
+			if err != nil {
+				return 0, err
+			}
+			total += in
+		case "VP8L":
+			if n < 5 || b[0] != 0x2f {
+				return 0, errWebP
+			}
+			bits := binary.LittleEndian.Uint32(b[1:])
+			total += (1 + int(bits&0x3fff)) * (1 + int(bits>>14&0x3fff))
+		case "VP8 ":
+			if n < 10 {
+				return 0, errWebP
+			}
+			total += int(binary.LittleEndian.Uint16(b[6:])&0x3fff) * int(binary.LittleEndian.Uint16(b[8:])&0x3fff)
+		}
+		data = data[min(n+n&1, len(data)):]
+	}
+	return total, nil
+}
+
+var errGIF = errors.New("broken GIF, or one with too many frames")
+
+// gifFrames checks that the frames of a GIF are not too many for its size, without
+// decoding them.
+func gifFrames(data []byte, w, h int) error {
+	if len(data) < 13 {
+		return errGIF
+	}
+	table := func(flags byte) int {
+		if flags&0x80 == 0 {
+			return 0
+		}
+		return 3 << (flags&7 + 1)
+	}
+	at, total := 13+table(data[10]), 0
+	blocks := func() bool { // skips data in blocks
+		for at < len(data) {
+			n := int(data[at])
+			if at += 1 + n; n == 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for at < len(data) {
+		kind := data[at]
+		at++
+		switch kind {
+		case 0x3b: // the end
+			return nil
+		case 0x21: // an extension
+			if at++; !blocks() {
+				return errGIF
+			}
+		case 0x2c: // a frame
+			if at+9 > len(data) {
+				return errGIF
+			}
+			total += int(binary.LittleEndian.Uint16(data[at+4:])) * int(binary.LittleEndian.Uint16(data[at+6:]))
+			if total > maxFrames*w*h {
+				return errGIF
+			}
+			at += 9 + table(data[at+8]) + 1
+			if !blocks() {
+				return errGIF
+			}
+		default:
+			return errGIF
+		}
+	}
+	return nil // cut off; what is there is harmless
 }
 
 // decode reads a picture that came in, in Base64 with or without white space.

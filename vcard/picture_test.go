@@ -7,6 +7,8 @@ import (
 	"encoding/xml"
 	"hash/crc32"
 	"image"
+	"image/color"
+	"image/gif"
 	"image/png"
 	"strings"
 	"testing"
@@ -57,10 +59,39 @@ func TestCheck(t *testing.T) {
 	a, err = limits.check(vp8)
 	require.NoError(t, err)
 	assert.Equal(t, [2]int{64, 48}, [2]int{a.Width, a.Height})
-	vp8x := []byte("RIFF\x1a\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x3f\x00\x00\x2f\x00\x00\x00\x00")
+	vp8x := append([]byte("RIFF\x1a\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x3f\x00\x00\x2f\x00\x00"), vp8[12:]...)
 	a, err = limits.check(vp8x)
 	require.NoError(t, err)
 	assert.Equal(t, [2]int{64, 48}, [2]int{a.Width, a.Height})
+}
+
+// TestFrames: a picture is no larger in its frames than it says.
+func TestFrames(t *testing.T) {
+	head := "RIFF\x1a\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // 1 by 1
+	huge := "VP8L\x05\x00\x00\x00\x2f\xff\xff\xff\x0f\x00"                                         // 16384 by 16384
+	_, err := limits.check([]byte(head + huge))
+	require.ErrorIs(t, err, ErrPicture)
+	_, err = limits.check([]byte(head + "ANMF\x1e\x00\x00\x00" + strings.Repeat("\x00", 16) + huge))
+	require.ErrorIs(t, err, ErrPicture)
+	_, err = limits.check([]byte(head))
+	require.ErrorIs(t, err, ErrPicture, "nothing to show")
+
+	pal := color.Palette{color.Black, color.White}
+	anim := func(frames int) []byte {
+		g := &gif.GIF{}
+		for range frames {
+			g.Image = append(g.Image, image.NewPaletted(image.Rect(0, 0, 32, 32), pal))
+			g.Delay = append(g.Delay, 1)
+		}
+		var b bytes.Buffer
+		require.NoError(t, gif.EncodeAll(&b, g))
+		return b.Bytes()
+	}
+	a, err := limits.check(anim(maxFrames))
+	require.NoError(t, err)
+	assert.Equal(t, 32, a.Width)
+	_, err = limits.check(anim(maxFrames + 1))
+	require.ErrorIs(t, err, ErrPicture)
 }
 
 func TestDecode(t *testing.T) {
