@@ -145,7 +145,7 @@ func (r *room) changeRole(from addr, actor *occupant, nick, role string, said *c
 		return nil, "auth", "forbidden"
 	case (role == "moderator" || o.role == "moderator") && mine < affRank["admin"]:
 		return nil, "cancel", "not-allowed"
-	case o != actor && affRank[r.affiliation(o.bare)] > mine, roleRank[role] < roleRank["moderator"] && o != actor && affRank[r.affiliation(o.bare)] >= affRank["admin"]:
+	case o != actor && affRank[r.affiliation(o.bare)] > mine, role != "none" && roleRank[role] < roleRank["moderator"] && o != actor && affRank[r.affiliation(o.bare)] >= affRank["admin"]:
 		return nil, "cancel", "not-allowed"
 	}
 	return func() {

@@ -1,0 +1,201 @@
+package muc
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/confab-im/confab"
+	"mellium.im/xmpp/stanza"
+)
+
+// keep is the goroutine of a room that was entered: it asks a silent room whether the
+// user is still there (XEP-0410), and enters again when that is not so.
+func (r *Room) keep(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		job, wait := r.next()
+		switch job {
+		case doPing:
+			r.ping(ctx)
+		case doEnter:
+			r.reenter(ctx)
+		}
+		if job != doNothing {
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.ended:
+			return
+		case <-r.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+type job uint8
+
+const (
+	doNothing job = iota
+	doPing
+	doEnter
+)
+
+// forever is how long to wait for what only an event can bring.
+const forever = 24 * time.Hour
+
+// next returns what there is to do, or how long to wait.
+func (r *Room) next() (job, time.Duration) {
+	up := r.c.isUp()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pause := time.Until(r.retryAt)
+	switch {
+	case r.status == Out, r.leaving, !up:
+		return doNothing, forever
+	case (r.gone || r.doubt) && pause > 0:
+		return doNothing, pause
+	case r.gone:
+		return doEnter, 0
+	case r.doubt:
+		return doPing, 0
+	case r.c.cfg.PingAfter < 0:
+		return doNothing, forever
+	}
+	if idle := time.Since(r.last); idle < r.c.cfg.PingAfter {
+		return doNothing, r.c.cfg.PingAfter - idle
+	}
+	return doPing, 0
+}
+
+// linkUp is called when there is a link again.
+func (r *Room) linkUp(fresh bool) {
+	r.mu.Lock()
+	if fresh && r.status != Joining && r.status != Out {
+		r.gone, r.fails, r.retryAt = true, 0, time.Time{}
+		r.set(Suspect, &Error{Room: r.jid, Kind: ErrForgotten})
+	}
+	r.mu.Unlock()
+	r.poke()
+}
+
+// linkLost is called when a stream has ended for good, and with it the user's presence
+// in all rooms.
+func (r *Room) linkLost(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.att != nil {
+		r.att.end(confab.ErrLost)
+	}
+	if r.status == Joining || r.status == Out {
+		return
+	}
+	r.gone = true
+	if r.rename != nil {
+		r.rename.done <- confab.ErrLost
+		r.rename = nil
+	}
+	r.set(Suspect, &Error{Room: r.jid, Kind: ErrForgotten, Cause: err})
+}
+
+// ping asks whether the user is still there (XEP-0410 §3).
+func (r *Room) ping(ctx context.Context) {
+	r.mu.Lock()
+	to, err := r.at(r.nick)
+	asked := r.last
+	r.mu.Unlock()
+	if err != nil {
+		return
+	}
+	pctx, cancel := context.WithTimeout(ctx, r.c.cfg.PingTimeout)
+	err = confab.Do(pctx, r.c.s, stanza.IQ{Type: stanza.GetIQ, To: to}, confab.El(nsPing, "ping"), nil)
+	cancel()
+	if ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone || r.status == Out {
+		return // something else has told
+	}
+	var se stanza.Error
+	switch {
+	case err == nil:
+		r.isThere()
+		return
+	case errors.As(err, &se):
+		switch se.Condition {
+		case stanza.ServiceUnavailable, stanza.FeatureNotImplemented, stanza.ItemNotFound:
+			// One of the user's clients does not know pings, or the nickname was
+			// changed just now.
+			r.isThere()
+			return
+		case stanza.RemoteServerNotFound, stanza.RemoteServerTimeout:
+		default:
+			r.lost(&Error{Room: r.jid, Kind: ErrForgotten, Cause: se}, true)
+			return
+		}
+	case r.last.After(asked):
+		r.doubt = false // no answer, but something else was heard
+		return
+	}
+	// Nobody knows. The server, or another client of the user, may be slow.
+	r.doubt = true
+	r.retryAt = time.Now().Add(backoff(r.fails + 1))
+	r.fails++
+	r.set(Suspect, &Error{Room: r.jid, Kind: ErrUnreachable, Cause: err})
+}
+
+// isThere notes that the user is still in the room. The lock is held.
+func (r *Room) isThere() {
+	r.doubt, r.fails, r.last = false, 0, time.Now()
+	if r.status == Suspect {
+		r.set(Joined, nil)
+	}
+}
+
+// reenter enters again.
+func (r *Room) reenter(ctx context.Context) {
+	select {
+	case r.c.slots <- struct{}{}:
+		defer func() { <-r.c.slots }()
+	case <-ctx.Done():
+		return
+	case <-r.ended:
+		return
+	}
+	r.mu.Lock()
+	r.set(Rejoining, r.err)
+	r.mu.Unlock()
+	tctx, cancel := context.WithTimeout(ctx, r.c.cfg.Patience)
+	defer cancel()
+	err := r.enter(tctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err == nil && r.Created() {
+		// It went with its last occupant. Others wait until it is opened again.
+		if err = r.open(tctx); err != nil {
+			r.c.s.Emit(confab.HandlerError{Err: err})
+		}
+		return
+	}
+	if err == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if final(err) {
+		r.set(Out, err)
+		return
+	}
+	if !r.c.isUp() {
+		return // the next stream begins anew
+	}
+	r.fails++
+	r.retryAt = time.Now().Add(backoff(r.fails))
+}
