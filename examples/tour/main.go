@@ -80,6 +80,7 @@ func run(ctx context.Context, o options) error {
 		{"contacts", t.contacts},
 		{"messages", t.talk},
 		{"profile", t.profiles},
+		{"room", t.rooms},
 		{"network cut", t.cut},
 		{"restart", t.restart},
 		{"sign-off", t.signOff},

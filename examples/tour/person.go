@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/bookmarks"
 	"github.com/confab-im/confab/chat"
 	"github.com/confab-im/confab/client"
+	"github.com/confab-im/confab/muc"
 	"github.com/confab-im/confab/roster"
 	"github.com/confab-im/confab/vcard"
 	"mellium.im/xmpp/jid"
@@ -30,6 +32,8 @@ type person struct {
 	roster *roster.Roster
 	chats  *chat.Client
 	cards  *vcard.Profiles
+	muc    *muc.Client
+	marks  *bookmarks.Bookmarks
 	view   *chat.Timeline // of the conversation with the other one
 
 	requests chan roster.Request
@@ -49,13 +53,13 @@ func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) er
 	if p.roster, err = roster.New(c, roster.Config{}); err != nil {
 		return err
 	}
-	r := p.roster
 	// Contacts may know that a message was received and read.
-	p.chats = chat.New(c, chat.Config{Reveal: func(j jid.JID) bool {
-		contact, ok := r.Contact(j)
-		return ok && contact.Subscription.SeenByThem()
-	}})
+	p.chats = chat.New(c, chat.Config{Reveal: p.roster.Sees})
 	p.cards = vcard.New(c, vcard.Config{})
+	p.muc = muc.New(c, muc.Config{})
+	if p.marks, err = bookmarks.New(c, bookmarks.Config{}); err != nil {
+		return err
+	}
 	p.view = chat.NewTimeline(peer, 0)
 	p.view.Follow(c, nil)
 	confab.On(c, func(_ context.Context, e confab.Ready) { ready <- e })
