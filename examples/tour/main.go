@@ -82,6 +82,7 @@ func run(ctx context.Context, o options) error {
 		{"profile", t.profiles},
 		{"room", t.rooms},
 		{"network cut", t.cut},
+		{"history", t.history},
 		{"restart", t.restart},
 		{"sign-off", t.signOff},
 	}
