@@ -41,6 +41,14 @@ layering() {
 	[ -z "$bad" ] || { echo "$1 must not import:"; echo "$bad"; return 1; }
 }
 
+# features: what features stand on is the contract, never a client.
+features() {
+	local module bad
+	module=$($GO list -m) || return 1
+	bad=$($GO list -deps $($GO list ./... | grep -vE '/(client|confabtest|examples|internal|bench)(/|$)') | grep -E "^$module/(client|confabtest|examples)(/|$)")
+	[ -z "$bad" ] || { echo "a feature imports:"; echo "$bad"; return 1; }
+}
+
 has_go() { compgen -G "$1/*.go" >/dev/null; }
 
 check gofmt formatted
@@ -54,4 +62,5 @@ check "the contract imports no other package" layering . '^\.(/internal/.*)?$'
 if has_go client; then
 	check "client imports no feature" layering ./client '^\.(/client|(/client)?/internal/.*)?$'
 fi
+check "no feature imports client" features
 exit $failed
