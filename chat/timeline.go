@@ -25,6 +25,7 @@ type Timeline struct {
 	byID    map[string][]*record // by every id that the message, or an edit of it, has
 	loose   map[string][]any     // events about messages that are not there, by their id
 	waiting []string             // their ids, in order of arrival
+	bytes   int                  // of the records, about
 	shown   [2]place             // how far the other one, and the user, have read
 }
 
@@ -101,7 +102,8 @@ func placeOf(m *Message) place {
 }
 
 // NewTimeline makes a Timeline of the conversation with chat, a bare address, that
-// keeps the last limit messages; 0 stands for 1,000.
+// keeps the last limit messages, or fewer if they are large: about 32 MiB in all. A
+// limit of 0 stands for 1,000.
 func NewTimeline(chat jid.JID, limit int) *Timeline {
 	if limit <= 0 {
 		limit = 1000
@@ -261,7 +263,8 @@ func (t *Timeline) add(m *Message, tombstone bool) bool {
 	t.name(r, m)
 	r.own = len(r.ids)
 	t.settle(r)
-	if len(t.records) > t.limit {
+	t.bytes += weight(m.Stanza)
+	for len(t.records) > t.limit || t.bytes > maxTimeline && len(t.records) > 1 {
 		t.drop(t.records[0])
 		t.records = slices.Delete(t.records, 0, 1)
 	}
@@ -294,7 +297,25 @@ func (t *Timeline) settle(r *record) {
 	}
 }
 
+// maxTimeline bounds what a Timeline holds, in bytes of text and 100 for each element.
+const maxTimeline = 32 << 20
+
+func weight(el *confab.Element) int {
+	n := 100 + len(el.Text) + len(el.Tail)
+	for _, a := range el.Attr {
+		n += len(a.Value)
+	}
+	for _, c := range el.Children {
+		n += weight(c)
+	}
+	return n
+}
+
 func (t *Timeline) drop(r *record) {
+	t.bytes -= weight(r.Message.Stanza)
+	if r.Current != r.Message {
+		t.bytes -= weight(r.Current.Stanza)
+	}
 	for len(r.ids) > 0 {
 		t.unname(r, len(r.ids)-1)
 	}
@@ -332,6 +353,10 @@ func (t *Timeline) edit(r *record, m *Message) (changed bool) {
 	t.name(r, m)
 	r.Edits++
 	if o := orderOf(m); r.last.before(o) || r.Current == r.Message {
+		if r.Current != r.Message {
+			t.bytes -= weight(r.Current.Stanza)
+		}
+		t.bytes += weight(m.Stanza)
 		r.Current, r.last, changed = m, o, true
 	}
 	t.settle(r)

@@ -159,3 +159,15 @@ func TestOddEvents(t *testing.T) {
 	}
 	require.False(t, chat.NewTimeline(jid.JID{}, 0).Apply(chat.Receipt{}))
 }
+
+// TestLargeMessages: large messages push older ones out.
+func TestLargeMessages(t *testing.T) {
+	tl := chat.NewTimeline(juliet, 0)
+	for i := range 100 {
+		m := said(juliet, fmt.Sprint(i), i, chat.Content{Text: "large"})
+		m.Stanza.Add(confab.El("x", "y").SetText(string(make([]byte, 1<<20))))
+		tl.Apply(m)
+		tl.Apply(chat.Edited{Message: said(juliet, fmt.Sprint("e", i), i, chat.Content{Text: "larger", Replaces: fmt.Sprint(i)})})
+	}
+	require.Len(t, tl.Entries(), 31)
+}

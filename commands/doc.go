@@ -3,6 +3,9 @@
 //
 // # Using commands
 //
+// An entity is a service, or one client of somebody's, by its full address: those of a
+// contact are what Presences and Best of a roster.Roster tell.
+//
 // [List] returns the commands of an entity, [Execute] begins one. The [Dialog] that
 // it returns is at a [Stage]: a form to fill in, or the result.
 //

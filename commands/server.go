@@ -23,8 +23,9 @@ type Config struct {
 	// minutes.
 	Expiry time.Duration
 	// MaxSessions is how many there may be in all; 0 stands for 1000. MaxPerUser is how
-	// many one address may have, whatever its resource; 0 stands for 8: beyond that the
-	// oldest ends.
+	// many one full address may have, and how many of its handlers may run; 0 stands
+	// for 8: beyond that the oldest ends. All resources of an account, or occupants of a
+	// room, may have eight times as many together.
 	MaxSessions, MaxPerUser int
 }
 
