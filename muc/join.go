@@ -96,6 +96,9 @@ func (c *Client) Join(ctx context.Context, room jid.JID, nick string, opts ...Jo
 	}
 	o := joinOptions{most: -1}
 	for _, f := range opts {
+		if f == nil {
+			continue
+		}
 		f(&o)
 	}
 	r := &Room{
@@ -121,8 +124,22 @@ func (c *Client) Join(ctx context.Context, room jid.JID, nick string, opts ...Jo
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if old.firstErr != nil {
-			return nil, old.firstErr
+		if err := old.firstErr; err != nil {
+			if ctx.Err() == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+				c.forget(old) // it was another caller who did not want to wait
+				continue
+			}
+			return nil, err
+		}
+		old.mu.Lock()
+		leaving := old.leaving
+		old.mu.Unlock()
+		if leaving {
+			select {
+			case <-old.ended:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 		}
 		if st, _ := old.Status(); st != Out {
 			return old, nil
@@ -154,7 +171,14 @@ func (c *Client) Join(ctx context.Context, room jid.JID, nick string, opts ...Jo
 	if err != nil {
 		return nil, err
 	}
-	c.s.Go(r.keep)
+	c.s.Go(func(ctx context.Context) {
+		r.keep(ctx)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if ctx.Err() != nil && r.status != Out { // the session is over
+			r.set(Out, &Error{Room: r.jid, Kind: ErrLeft, Cause: confab.ErrClosed})
+		}
+	})
 	return r, nil
 }
 

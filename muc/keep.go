@@ -72,6 +72,14 @@ func (r *Room) next() (job, time.Duration) {
 	return doPing, 0
 }
 
+// heard notes that the room has sent something. While it is being entered nothing is
+// noted: what was missed counts from before. The lock is held.
+func (r *Room) heard() {
+	if r.att == nil && !r.gone {
+		r.last = time.Now()
+	}
+}
+
 // linkUp is called when there is a link again.
 func (r *Room) linkUp(fresh bool) {
 	r.mu.Lock()
@@ -152,7 +160,12 @@ func (r *Room) ping(ctx context.Context) {
 
 // isThere notes that the user is still in the room. The lock is held.
 func (r *Room) isThere() {
-	r.doubt, r.fails, r.last = false, 0, time.Now()
+	r.doubt, r.last = false, time.Now()
+	// A room that throws us out and lets us in again and again is not to be followed
+	// ever faster.
+	if time.Since(r.since) >= time.Minute {
+		r.fails = 0
+	}
 	if r.status == Suspect {
 		r.set(Joined, nil)
 	}

@@ -21,12 +21,23 @@ func Mentions(m *Message, nick string) bool {
 			own = o.OccupantID
 		}
 	}
+	return marked(m, nick, own) || hasWord(lowered(m.Text), strings.ToLower(nick))
+}
+
+// marked reports whether the author has marked that the text names somebody.
+func marked(m *Message, nick, id string) bool {
 	for _, x := range m.Content.Mentions {
-		if x.OccupantID != "" && x.OccupantID == own || x.Addr.Resourcepart() == nick && x.Addr.Bare().Equal(m.Chat) || x.Group == "channel" && !x.Quiet {
+		if x.OccupantID != "" && x.OccupantID == id || x.Addr.Resourcepart() == nick && x.Addr.Bare().Equal(m.Chat) || x.Group == "channel" && !x.Quiet {
 			return true
 		}
 	}
-	return hasWord(strings.ToLower(m.Text), strings.ToLower(nick))
+	return false
+}
+
+// lowered is a text to look for nicknames in: the beginning of it, if it is very long.
+func lowered(text string) string {
+	const most = 16 << 10
+	return strings.ToLower(text[:min(len(text), most)])
 }
 
 // Mentioned reports whether a message of somebody else names the user.
@@ -34,9 +45,13 @@ func (r *Room) Mentioned(m *Message) bool { return m != nil && !m.Self && Mentio
 
 // Named returns the nicknames of those who are there and whom a message names.
 func (r *Room) Named(m *Message) []string {
+	if m == nil {
+		return nil
+	}
 	var nicks []string
+	text := lowered(m.Text)
 	for _, o := range r.Occupants() {
-		if Mentions(m, o.Nick) {
+		if o.Nick != "" && (marked(m, o.Nick, o.OccupantID) || hasWord(text, strings.ToLower(o.Nick))) {
 			nicks = append(nicks, o.Nick)
 		}
 	}

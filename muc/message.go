@@ -97,6 +97,17 @@ func (r *Room) notice(m *confab.Message) {
 	r.c.s.Emit(Reconfigured{Room: r, Codes: codes})
 }
 
+// stanzaID returns the id that the room gave a message. The room adds its own behind all
+// else; one before it is what an occupant has made up.
+func (r *Room) stanzaID(m *confab.Message) (id string) {
+	for c := range m.Stanza.All("urn:xmpp:sid:0", "stanza-id") {
+		if by, err := jid.Parse(c.Get("by")); err == nil && by.Equal(r.jid) {
+			id = c.Get("id")
+		}
+	}
+	return id
+}
+
 // groupchat takes a message that the room has sent to everybody.
 func (r *Room) groupchat(m *confab.Message) error {
 	r.mu.Lock()
@@ -109,14 +120,16 @@ func (r *Room) groupchat(m *confab.Message) error {
 			return nil
 		}
 	} else {
-		r.last = time.Now()
+		r.heard()
 		r.origin(m)
 	}
 	nick := m.From.Resourcepart()
 	if nick == "" {
 		r.notice(m)
 	}
-	if m.HasSubject && !m.HasBody {
+	// With a thread it is no change of the subject (XEP-0045 §8.1), and servers let
+	// everybody send it.
+	if m.HasSubject && !m.HasBody && m.Stanza.Child(confab.NSClient, "thread") == nil {
 		if m.Source != confab.Archive {
 			r.setSubject(m, nick)
 		}
@@ -194,7 +207,7 @@ func (r *Room) understand(m *confab.Message, nick string) *Message {
 	case m.Source == confab.Archive:
 		cm.ServerID = m.ArchiveID
 	case r.can.sids:
-		cm.ServerID = m.StanzaID(r.jid)
+		cm.ServerID = r.stanzaID(m)
 	}
 	if len(cm.ServerID) > maxID {
 		cm.ServerID = ""
@@ -386,7 +399,11 @@ func (r *Room) isCopy(m *Message) bool {
 		r.seen.seed = maphash.MakeSeed()
 	}
 	if m.ServerID != "" {
-		k := maphash.String(r.seen.seed, "s\x00"+m.ServerID)
+		kind := "s\x00"
+		if m.Retracted { // what is left of a message that may have been seen whole
+			kind = "t\x00"
+		}
+		k := maphash.String(r.seen.seed, kind+m.ServerID)
 		if r.seen.has(k) {
 			return true
 		}

@@ -25,11 +25,11 @@ func (r *Room) presence(p *confab.Presence) {
 		if nick == "" {
 			return // of the room itself, such as with its picture
 		}
-		r.last = time.Now()
+		r.heard()
 		r.available(p, nick)
 	case stanza.UnavailablePresence:
 		u := readUserX(p.Stanza)
-		r.last = time.Now()
+		r.heard()
 		switch {
 		case nick == "" && u.el.Child(nsUser, "destroy") == nil:
 		case nick == "", r.isSelf(nick):
@@ -244,6 +244,10 @@ func (r *Room) lost(why error, now bool) {
 	}
 	if r.status == Joining || r.status == Out {
 		return
+	}
+	if r.rename != nil {
+		r.rename.done <- why
+		r.rename = nil
 	}
 	if time.Since(r.since) >= time.Minute {
 		r.fails = 0

@@ -236,6 +236,11 @@ func (r *Room) joined(ctx context.Context) error {
 // SetNick changes the user's nickname. It returns when the room has done so, or an
 // error such as [ErrNickTaken].
 func (r *Room) SetNick(ctx context.Context, nick string) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, confab.DefaultTimeout)
+		defer cancel()
+	}
 	if err := r.joined(ctx); err != nil {
 		return err
 	}
@@ -322,9 +327,10 @@ func (r *Room) Leave(ctx context.Context) error {
 	to, err := r.at(r.nick)
 	r.leaving = true
 	r.mu.Unlock()
-	if err == nil && there && r.c.isUp() {
+	if err == nil && there {
+		// Without a link it goes out with the next one, if the stream is resumed.
 		err = r.c.s.SendElement(ctx, confab.El(confab.NSClient, "presence").Set("to", to.String()).Set("type", "unavailable"))
-		if err == nil {
+		if err == nil && r.c.isUp() {
 			late := time.NewTimer(10 * time.Second)
 			defer late.Stop()
 			select {

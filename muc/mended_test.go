@@ -1,0 +1,133 @@
+package muc_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/confabtest"
+	"github.com/confab-im/confab/internal/testclient"
+	"github.com/confab-im/confab/muc"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+)
+
+// TestForgedSubjectWithThread: with a thread it is no change of the subject, and servers
+// let everybody send it (XEP-0045 §8.1).
+func TestForgedSubjectWithThread(t *testing.T) {
+	p, r, srv := victim(t)
+	before := r.Subject()
+	p.inject(t, srv, groupchat("mallory", "", confab.El(confab.NSClient, "subject").SetText("forged"), confab.El(confab.NSClient, "thread").SetText("t1")))
+	require.Equal(t, before, r.Subject())
+	require.Empty(t, p.subjects.All())
+}
+
+// TestForgedStanzaID: an occupant cannot hide a message behind the id of another.
+func TestForgedStanzaID(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	room := jid.MustParse(heath)
+	mallory := signIn(t, testclient.Embedded(srv, "mallory"), muc.Config{})
+	p := signIn(t, testclient.Embedded(srv, "bob"), muc.Config{})
+	theirs := mallory.join(t, room, "mallory")
+	p.join(t, room, "bob")
+	ctx := testclient.Context(t)
+	_, err := theirs.Send(ctx, "first")
+	require.NoError(t, err)
+	id := p.heard.Next(t, saying("first")).ServerID
+	for _, by := range []string{heath, strings.ToUpper(heath)} {
+		_, err = theirs.SendDraft(ctx, confab.Draft{Body: "spam by " + by, Extra: []any{confab.El(nsSID, "stanza-id").Set("by", by).Set("id", id)}})
+		require.NoError(t, err)
+		require.NotEqual(t, id, p.heard.Next(t, saying("spam by "+by)).ServerID)
+	}
+}
+
+// TestAfterClose: nothing waits for a room that will never come back.
+func TestAfterClose(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	p := signIn(t, testclient.Embedded(srv, "bob"), muc.Config{})
+	r := p.join(t, jid.MustParse(heath), "bob")
+	require.NoError(t, p.Close(testclient.Context(t)))
+	_, err := r.Send(testclient.Context(t), "hello?")
+	require.ErrorIs(t, err, confab.ErrClosed)
+	require.Error(t, r.SetNick(testclient.Context(t), "robert"))
+	st, _ := r.Status()
+	require.Equal(t, muc.Out, st)
+	require.Empty(t, p.rooms.Rooms())
+}
+
+// TestLeaveWithoutLink: who leaves while the link is gone is not left behind in the room.
+func TestLeaveWithoutLink(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	var down atomic.Bool
+	cfg := testclient.Embedded(srv, "bob")
+	dial := cfg.Dial
+	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if down.Load() {
+			return nil, errors.New("no network")
+		}
+		return dial(ctx, network, address)
+	}
+	p := signIn(t, cfg, muc.Config{})
+	alice := signIn(t, testclient.Embedded(srv, "alice"), muc.Config{})
+	alice.join(t, jid.MustParse(heath), "alice")
+	r := p.join(t, jid.MustParse(heath), "bob")
+	ss, ok := srv.Session(p.LocalAddr().String())
+	require.True(t, ok)
+	down.Store(true)
+	for _, c := range srv.Conns() {
+		if c.ID() == ss.Conn {
+			c.Cut()
+		}
+	}
+	require.Eventually(t, func() bool { ss, _ := srv.Session(p.LocalAddr().String()); return ss.Conn == 0 }, testclient.Patience, time.Millisecond)
+	require.NoError(t, r.Leave(testclient.Context(t)))
+	down.Store(false)
+	require.Eventually(t, func() bool { return len(srv.Room(heath).Occupants()) == 1 }, testclient.Patience, time.Millisecond)
+}
+
+// TestAnotherCaller: that one caller gave up does not end the wait of another.
+func TestAnotherCaller(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	var hold atomic.Bool
+	hold.Store(true)
+	srv.Component("rooms.slow.test", func(e *confab.Element) {
+		if e.Name.Local == "iq" {
+			_ = srv.Send(confab.El(confab.NSClient, "iq").Set("type", "error").Set("id", e.Get("id")).Set("from", e.Get("to")).Set("to", e.Get("from")))
+			return
+		}
+		if e.Name.Local != "presence" || hold.Load() || e.Get("type") != "" {
+			return
+		}
+		room := "tea@rooms.slow.test"
+		_ = srv.Send(presence(room+"/bob", "", x(item("participant", "none"), "110")).Set("to", e.Get("from")))
+		_ = srv.Send(groupchat("", "", confab.El(confab.NSClient, "subject")).Set("from", room).Set("to", e.Get("from")))
+	})
+	p := signIn(t, testclient.Embedded(srv, "bob"), muc.Config{})
+	room := jid.MustParse("tea@rooms.slow.test")
+	first, cancel := context.WithCancel(context.Background())
+	errs := make(chan error, 1)
+	go func() {
+		_, err := p.rooms.Join(first, room, "bob")
+		errs <- err
+	}()
+	require.Eventually(t, func() bool { return len(p.rooms.Rooms()) == 1 }, testclient.Patience, time.Millisecond)
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.rooms.Join(testclient.Context(t), room, "bob")
+		done <- err
+	}()
+	time.Sleep(20 * time.Millisecond) // the second waits for the first, mostly
+	hold.Store(false)
+	cancel()
+	require.ErrorIs(t, <-errs, context.Canceled)
+	require.NoError(t, <-done)
+}
