@@ -233,3 +233,15 @@ func TestSameIDs(t *testing.T) {
 		require.Equal(t, fmt.Sprint(i), p.heard.Next(t, nil).Text)
 	}
 }
+
+// TestPositionExamples: the event of XEP-0490, and that of somebody else.
+func TestPositionExamples(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{Domain: "capulet.lit"})
+	t.Cleanup(srv.Close)
+	p := signIn(t, testclient.Embedded(srv, "juliet"), chat.Config{})
+	el := vectors.Elements(t, "0490", 10)[0]
+	p.inject(t, srv, el, el.Clone().Set("from", "romeo@montegue.lit"))
+	e := p.places.Next(t, nil)
+	require.Equal(t, chat.Position{Chat: mustParse("romeo@montegue.lit"), By: p.bare(), ID: "0423e3a9-d516-493d-bb06-bee0e51ab9fb"}, e)
+	require.Empty(t, p.places.All())
+}
