@@ -38,9 +38,10 @@ type Client struct {
 	store Store
 
 	mu       sync.Mutex
-	entities *lru[string, *hashed]  // by full JID
-	hashes   map[notice]*hashed     // those that entities refer to
-	infos    *lru[flightKey, *Info] // by hash, or by JID
+	entities *lru[string, *hashed]          // by full JID
+	hashes   map[notice]*hashed             // those that entities refer to
+	clients  map[string]map[string]struct{} // the keys of entities, by bare JID
+	infos    *lru[flightKey, *Info]         // by hash, or by JID
 	flights  map[flightKey]*flight
 	stream   int // how many streams were lost: answers do not outlast theirs
 
@@ -82,6 +83,7 @@ func New(s confab.Session, cfg Config) *Client {
 		infos:        newLRU[flightKey, *Info](maxInfos, maxBytes, nil),
 		servicesLock: make(chan struct{}, 1),
 	}
+	c.clients = map[string]map[string]struct{}{}
 	c.entities = newLRU[string](maxEntities, maxEntities, c.unref)
 	s.HandlePresence(c.presence)
 	s.OnDown(c.down)
@@ -89,7 +91,12 @@ func New(s confab.Session, cfg Config) *Client {
 }
 
 // unref is called with the lock for an entity that is forgotten.
-func (c *Client) unref(h *hashed) {
+func (c *Client) unref(key string, h *hashed) {
+	bare, _, _ := strings.Cut(key, "/")
+	delete(c.clients[bare], key)
+	if len(c.clients[bare]) == 0 {
+		delete(c.clients, bare)
+	}
 	if h.refs--; h.refs == 0 {
 		delete(c.hashes, h.notice)
 	}
@@ -119,17 +126,21 @@ func (c *Client) presence(_ context.Context, p *confab.Presence) error {
 			c.hashes[n] = h
 		}
 		h.refs++
-		c.entities.put(strings.Clone(key), h, 1)
+		key = strings.Clone(key)
+		c.entities.put(key, h, 1)
+		bare, _, _ := strings.Cut(key, "/")
+		if c.clients[bare] == nil {
+			c.clients[bare] = map[string]struct{}{}
+		}
+		c.clients[bare][key] = struct{}{}
 	case stanza.UnavailablePresence, stanza.ErrorPresence:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.forget(p.From.String())
 		if leftRoom(p) {
-			room := p.From.Bare().String() + "/"
-			for key := range c.entities.m {
-				if strings.HasPrefix(key, room) {
-					c.forget(key)
-				}
+			// Only those of that address are looked at: anybody may send this.
+			for key := range c.clients[p.From.Bare().String()] {
+				c.forget(key)
 			}
 		}
 	}

@@ -8,7 +8,7 @@ type lru[K comparable, V any] struct {
 	order         list.List           // the one used last in front
 	size          int
 	most, maxSize int
-	dropped       func(V) // called for what is removed or replaced, may be nil
+	dropped       func(K, V) // called for what is removed or replaced, may be nil
 }
 
 type lruEntry[K comparable, V any] struct {
@@ -17,7 +17,7 @@ type lruEntry[K comparable, V any] struct {
 	size int
 }
 
-func newLRU[K comparable, V any](most, maxSize int, dropped func(V)) *lru[K, V] {
+func newLRU[K comparable, V any](most, maxSize int, dropped func(K, V)) *lru[K, V] {
 	return &lru[K, V]{m: map[K]*list.Element{}, most: most, maxSize: maxSize, dropped: dropped}
 }
 
@@ -53,7 +53,7 @@ func (l *lru[K, V]) remove(k K) {
 	e := l.order.Remove(el).(*lruEntry[K, V])
 	l.size -= e.size
 	if l.dropped != nil {
-		l.dropped(e.v)
+		l.dropped(e.key, e.v)
 	}
 }
 

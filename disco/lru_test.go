@@ -13,7 +13,7 @@ import (
 
 func TestLRU(t *testing.T) {
 	var dropped []string
-	l := newLRU[int](3, 80, func(s string) { dropped = append(dropped, s) })
+	l := newLRU[int](3, 80, func(_ int, s string) { dropped = append(dropped, s) })
 	for i := range 3 {
 		l.put(i, fmt.Sprint(i), 10)
 	}

@@ -94,7 +94,7 @@ func FuzzStanzas(f *testing.F) {
 		d := xml.NewDecoder(strings.NewReader("<stream xmlns='jabber:client'>" + text + "</stream>"))
 		root, err := confab.ReadElement(d)
 		if err != nil {
-			t.Skip()
+			return
 		}
 		for _, policy := range []roster.Policy{roster.AskUser, roster.Mutual} {
 			s := newSession(t, func(q *confab.Element) *confab.Element {
