@@ -148,6 +148,22 @@ func TestMetadata(t *testing.T) {
 	})
 }
 
+// noted waits until the message "live" has come and its place in the archive is kept.
+func noted(t *testing.T, r *reader, store *client.MemoryStore, self jid.JID) {
+	t.Helper()
+	live := r.msgs.Next(t, func(m *confab.Message) bool { return m.Body == "live" })
+	// The place in the archive moves when the message was handled.
+	id := live.StanzaID(self)
+	if live.Source == confab.Archive {
+		id = live.ArchiveID
+	}
+	require.NotEmpty(t, id)
+	require.Eventually(t, func() bool {
+		b, _ := store.Get(t.Context(), self.String()+"/mam")
+		return strings.Contains(string(b), id)
+	}, testclient.Patience, time.Millisecond)
+}
+
 // TestCatchUp: what was said while nobody was there is read at the next sign-in, once
 // and in order, and what is said then follows.
 func TestCatchUp(t *testing.T) {
@@ -161,17 +177,7 @@ func TestCatchUp(t *testing.T) {
 		say(t, bob, self, "long ago")
 		first := signIn(t, testclient.Config(s, a, pw), cfg)
 		say(t, bob, self, "live")
-		live := first.msgs.Next(t, func(m *confab.Message) bool { return m.Body == "live" })
-		// The place in the archive moves when the message was handled.
-		id := live.StanzaID(self)
-		if live.Source == confab.Archive {
-			id = live.ArchiveID
-		}
-		require.NotEmpty(t, id)
-		require.Eventually(t, func() bool {
-			b, _ := store.Get(t.Context(), a+"/mam")
-			return strings.Contains(string(b), id)
-		}, testclient.Patience, time.Millisecond)
+		noted(t, first, store, self)
 		first.Stop(t)
 		say(t, bob, self, numbered(0, 25)...)
 		second := signIn(t, testclient.Config(s, a, pw), cfg)
@@ -197,17 +203,7 @@ func TestGap(t *testing.T) {
 		say(t, bob, self, "before")
 		first := signIn(t, testclient.Config(s, a, pw), mam.Config{Store: store})
 		say(t, bob, self, "live")
-		live := first.msgs.Next(t, func(m *confab.Message) bool { return m.Body == "live" })
-		// The place in the archive moves when the message was handled.
-		id := live.StanzaID(self)
-		if live.Source == confab.Archive {
-			id = live.ArchiveID
-		}
-		require.NotEmpty(t, id)
-		require.Eventually(t, func() bool {
-			b, _ := store.Get(t.Context(), a+"/mam")
-			return strings.Contains(string(b), id)
-		}, testclient.Patience, time.Millisecond)
+		noted(t, first, store, self)
 		first.Stop(t)
 		time.Sleep(1100 * time.Millisecond) // Prosody's archive counts in seconds
 		say(t, bob, self, numbered(0, 20)...)
