@@ -1,6 +1,8 @@
 package chat_test
 
 import (
+	"encoding/xml"
+	"slices"
 	"strings"
 	"testing"
 
@@ -294,4 +296,67 @@ func TestNotify(t *testing.T) {
 	require.Equal(t, n.For, again.For)
 	_, ok = chat.ParseNotify(nil)
 	require.False(t, ok)
+}
+
+// TestSentExamples: what is sent is what the XEPs show.
+func TestSentExamples(t *testing.T) {
+	to := jid.MustParse("juliet@capulet.lit")
+	sent := func(d confab.Draft, err error) *confab.Element {
+		t.Helper()
+		require.NoError(t, err)
+		d.To, d.ID = to, "x"
+		el, err := d.Element()
+		require.NoError(t, err)
+		return el
+	}
+	body := func(el *confab.Element) string { return el.ChildText(confab.NSClient, "body") }
+	for _, c := range []struct {
+		xep          string
+		number       int
+		space, local string
+		el           func(example *confab.Element) *confab.Element
+	}{
+		{"0308", 4, "urn:xmpp:message-correct:0", "replace", func(e *confab.Element) *confab.Element { return sent(chat.Correction("bad1", body(e))) }},
+		{"0444", 5, "urn:xmpp:reactions:0", "reactions", func(*confab.Element) *confab.Element {
+			return sent(chat.Reaction("744f6e18-a57a-11e9-a656-4889e7820c76", "👋"))
+		}},
+		{"0444", 6, "urn:xmpp:reactions:0", "reactions", func(*confab.Element) *confab.Element {
+			return sent(chat.Reaction("744f6e18-a57a-11e9-a656-4889e7820c76", "👋", "🐢"))
+		}},
+		{"0382", 4, "urn:xmpp:spoiler:0", "spoiler", func(e *confab.Element) *confab.Element {
+			return sent(chat.Compose(body(e), chat.WithSpoiler("Love story end")))
+		}},
+		{"0372", 3, "urn:xmpp:reference:0", "reference", func(e *confab.Element) *confab.Element {
+			return sent(chat.Compose(body(e), chat.Mentioning(chat.Mention{Begin: 72, End: 78, Addr: to})))
+		}},
+		{"0513", 1, "urn:xmpp:mentions:0", "mention", func(e *confab.Element) *confab.Element {
+			return sent(chat.Compose(body(e), chat.Mentioning(chat.Mention{Begin: 7, End: 12, OccupantID: "alice@occupant-id"})))
+		}},
+		{"0394", 1, "urn:xmpp:markup:0", "markup", func(e *confab.Element) *confab.Element {
+			return sent(chat.Compose(body(e), chat.Marked(chat.Span{Begin: 9, End: 15, Style: chat.Emphasis})))
+		}},
+		{"0280", 14, "urn:xmpp:carbons:2", "private", func(e *confab.Element) *confab.Element {
+			return sent(chat.Compose(body(e), chat.WithHint(chat.NoCopy)))
+		}},
+	} {
+		t.Run(c.xep, func(t *testing.T) {
+			ex := vectors.Elements(t, c.xep, c.number)[0]
+			el := c.el(ex)
+			got, want := el.Child(c.space, c.local), ex.Child(c.space, c.local)
+			require.NotNil(t, want)
+			require.Equal(t, tidy(want).String(), tidy(got).String())
+			require.Equal(t, body(ex), body(el))
+		})
+	}
+}
+
+// tidy is an element without the white space of print, its attributes in order.
+func tidy(el *confab.Element) *confab.Element {
+	c := el.Clone()
+	slices.SortFunc(c.Attr, func(a, b xml.Attr) int { return strings.Compare(a.Name.Local, b.Name.Local) })
+	c.Text, c.Tail = strings.TrimSpace(c.Text), ""
+	for i, k := range c.Children {
+		c.Children[i] = tidy(k)
+	}
+	return c
 }
