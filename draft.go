@@ -28,6 +28,9 @@ type Draft struct {
 	// Extra are further children: *[Element] values, mellium payloads,
 	// [xml.TokenReader]s, [xml.Marshaler]s or structs with xml tags.
 	Extra []any
+	// Seal is set by the stage that has encrypted the draft, for [Sent.Seal]. It is
+	// not for users: setting it encrypts nothing.
+	Seal *Seal
 
 	children []*Element // Extra, made into elements
 }
@@ -174,6 +177,8 @@ type Sent struct {
 	// ID is the id of the stanza, To whom it went.
 	ID string
 	To jid.JID
+	// Seal tells how the message was encrypted; nil if it went in clear.
+	Seal *Seal
 
 	mu      sync.Mutex
 	level   Level

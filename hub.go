@@ -416,7 +416,7 @@ func (h *Hub) SendMessage(ctx context.Context, d Draft) (*Sent, error) {
 	if h.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	s := &Sent{ID: p.ID, To: p.To}
+	s := &Sent{ID: p.ID, To: p.To, Seal: p.Seal}
 	h.tracked.add(s)
 	if err := h.link.Write(ctx, p, s); err != nil {
 		h.tracked.remove(s)

@@ -113,6 +113,7 @@ func (v Conversation) send(ctx context.Context, d confab.Draft) (*confab.Sent, e
 	if cm.Sent, err = c.s.SendMessage(ctx, d); err != nil {
 		return nil, err
 	}
+	m.Seal = cm.Sent.Seal
 	c.signal(cm)
 	return cm.Sent, nil
 }
