@@ -3,6 +3,7 @@ module github.com/confab-im/confab
 go 1.26
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/coder/websocket v1.8.14
 	github.com/stretchr/testify v1.11.1
 	golang.org/x/net v0.50.0
@@ -13,7 +14,6 @@ require (
 )
 
 require (
-	filippo.io/edwards25519 v1.2.0 // indirect
 	github.com/davecgh/go-spew v1.1.1 // indirect
 	github.com/pmezard/go-difflib v1.0.0 // indirect
 	golang.org/x/crypto v0.48.0 // indirect

@@ -1,0 +1,452 @@
+package omemo
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/omemo/ratchet"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+)
+
+// Inbound: messages are opened.
+
+// open decrypts a message, if it is encrypted.
+func (m *Manager) open(ctx context.Context, msg *confab.Message) error {
+	if msg.Stanza.Child(nsSCE, "envelope") != nil { // nobody has encrypted this
+		st := *msg.Stanza
+		st.Children = slices.DeleteFunc(slices.Clone(st.Children), func(c *confab.Element) bool { return c.Name.Space == nsSCE })
+		msg.Stanza = &st
+	}
+	has := false
+	for _, v := range versions {
+		has = has || msg.Stanza.Child(v.Namespace(), "encrypted") != nil
+	}
+	if !has {
+		return m.inClear(msg)
+	}
+	if msg.Source == confab.Archive || msg.Source == confab.Offline || msg.Source == confab.RoomHistory {
+		m.catchup.past(m)
+	}
+	o := &opening{m: m, msg: msg}
+	err := o.open(ctx)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, confab.ErrConsumed) {
+		waits := o.waits(err)
+		if waits {
+			m.keepWaiting(o.from, o.device, msg)
+		}
+		m.s.Emit(Undecryptable{Message: msg, From: o.from, Device: o.device, Err: err, Waiting: waits})
+		o.heal(err)
+	}
+	return confab.ErrConsumed
+}
+
+// inClear takes a message that nobody has encrypted.
+func (m *Manager) inClear(msg *confab.Message) error {
+	conv := msg.From.Bare()
+	if conv.Equal(m.addr) {
+		conv = msg.To.Bare()
+	}
+	if oo := msg.Stanza.Child(NSv2, "opt-out"); oo != nil && !conv.Equal(m.addr) && msg.Type != stanza.GroupChatMessage && msg.Source != confab.Archive {
+		m.later("opt-out "+conv.String(), 0, func(ctx context.Context) error {
+			changed, err := m.changePeer(ctx, conv, func(_ Tx, p *peer) (bool, error) {
+				was := p.OptOut
+				p.OptOut = true
+				return !was, nil
+			})
+			if changed {
+				m.s.Emit(OptedOut{Addr: conv, Reason: oo.ChildText(NSv2, "reason")})
+			}
+			return err
+		})
+	}
+	if m.Mode(conv) != Required || msg.Source == confab.Archive && !msg.By.Equal(m.addr) && !msg.By.Equal(conv) {
+		return nil
+	}
+	d := confab.Draft{Type: msg.Type, Body: msg.Body}
+	if !msg.HasBody && msg.HasSubject {
+		d.Subject, d.SetSubject = msg.Subject, true
+	}
+	var children []*confab.Element
+	for _, c := range msg.Stanza.Children {
+		if c.Name.Space != confab.NSClient && c.Name.Space != "urn:xmpp:delay" && c.Name.Space != "urn:xmpp:occupant-id:0" {
+			children = append(children, c)
+		}
+	}
+	if !hasContent(&d, children) {
+		return nil
+	}
+	m.s.Emit(Rejected{msg})
+	return confab.ErrConsumed
+}
+
+// opening is a message that is being decrypted.
+type opening struct {
+	m      *Manager
+	msg    *confab.Message
+	from   jid.JID // bare
+	room   jid.JID // it was said in
+	device uint32
+	in     incoming
+	guess  bool // the room does not tell who it is from
+}
+
+func (o *opening) open(ctx context.Context) error {
+	m, msg := o.m, o.msg
+	self := m.Own().ID
+	var fails error
+	for _, v := range versions {
+		el := msg.Stanza.Child(v.Namespace(), "encrypted")
+		if el == nil {
+			continue
+		}
+		in, err := parseEncrypted(v, el, m.addr, self)
+		if err != nil {
+			fails = errors.Join(fails, err)
+			continue
+		}
+		if o.in.v == 0 || len(o.in.keys) == 0 {
+			o.in = in
+		}
+		if len(in.keys) > 0 {
+			break
+		}
+	}
+	if o.in.v == 0 {
+		return fails
+	}
+	o.device = o.in.sid
+	senders, err := o.senders(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(senders, m.addr.Equal) && o.in.sid == self {
+		return o.reflected(ctx)
+	}
+	if len(o.in.keys) == 0 {
+		if !o.in.hasPayload {
+			return confab.ErrConsumed // an empty message for another device
+		}
+		return ErrNotForThisDevice
+	}
+	for _, from := range senders {
+		o.from = from
+		if err = o.decrypt(ctx, from); err == nil || errors.Is(err, confab.ErrConsumed) || len(senders) == 1 {
+			return err
+		}
+		fails = errors.Join(fails, err)
+	}
+	if len(senders) > 1 {
+		o.from = jid.JID{}
+	}
+	return fails
+}
+
+// senders returns the accounts that the message can be from: one, but for old messages
+// of rooms.
+func (o *opening) senders(ctx context.Context) ([]jid.JID, error) {
+	m, msg := o.m, o.msg
+	rooms := m.cfg.Rooms
+	occupant := func() jid.JID {
+		if rooms == nil {
+			return jid.JID{}
+		}
+		return rooms.RealJID(msg.From, msg.Stanza.Child("urn:xmpp:occupant-id:0", "occupant-id").Get("id")).Bare()
+	}
+	if msg.Type != stanza.GroupChatMessage {
+		o.from = msg.From.Bare()
+		if msg.From.Resourcepart() != "" {
+			if a := occupant(); a.String() != "" {
+				o.from = a
+			}
+		}
+		return []jid.JID{o.from}, nil
+	}
+	o.room = msg.From.Bare()
+	old := msg.Source == confab.Archive && msg.By.Equal(o.room) || msg.Source == confab.RoomHistory
+	if old {
+		// The room says itself who it was, if it does at all.
+		if j, err := jid.Parse(msg.Stanza.Child(nsMUCUser, "x").Child(nsMUCUser, "item").Get("jid")); err == nil && j.String() != "" {
+			o.from = j.Bare()
+			return []jid.JID{o.from}, nil
+		}
+	}
+	if a := occupant(); a.String() != "" {
+		o.from = a
+		return []jid.JID{a}, nil
+	}
+	if !old {
+		return nil, ErrUnknownSender
+	}
+	// Who had the nickname then? One of those who have a device of this id.
+	o.guess = true
+	var all []jid.JID
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, p := range m.peers {
+		if p.device(o.in.sid) != nil && len(all) < maxTries {
+			if a, err := jid.Parse(k); err == nil {
+				all = append(all, a)
+			}
+		}
+	}
+	if len(all) == 0 {
+		if o.in.sid == m.self.id {
+			return []jid.JID{m.addr}, nil
+		}
+		return nil, ErrUnknownSender
+	}
+	return all, nil
+}
+
+// decrypt decrypts the message as one of an account.
+func (o *opening) decrypt(ctx context.Context, from jid.JID) error {
+	m := o.m
+	m.mu.Lock()
+	var fails error
+	for _, k := range o.in.keys {
+		res, err := o.try(ctx, from, k)
+		if err == nil {
+			m.mu.Unlock()
+			return o.done(ctx, res)
+		}
+		if errors.Is(err, confab.ErrConsumed) {
+			m.mu.Unlock()
+			return err
+		}
+		fails = errors.Join(fails, err)
+	}
+	m.mu.Unlock()
+	return fails
+}
+
+// opened is what came of a message.
+type opened struct {
+	from  jid.JID
+	key   ratchet.IdentityKey
+	trust Trust
+	plain []byte // nil for an empty message
+	hash  string
+	res   ratchet.Opened
+	news  []any
+	begun bool // a session is new
+}
+
+// try decrypts with one of the keys. The lock is held.
+func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, error) {
+	m := o.m
+	if o.in.v == ratchet.V1 && !k.kex {
+		k.kex = ratchet.LooksLikeKeyExchange(k.data) // some clients forget to say so
+	}
+	sum := sha256.Sum256(append([]byte(from.String()+"\x00"+itoa(o.in.sid)+"\x00"), k.data...))
+	r := &opened{from: from, hash: hex.EncodeToString(sum[:])}
+	if k := m.plain.take(ctx, m.st, r.hash); k != nil { // decrypted by a run of the program that did not get to it
+		r.key, r.trust, r.plain = k.Key, k.Trust, k.Text
+		return r, nil
+	}
+	var hide *ratchet.PreKey
+	past := m.catchup.on
+	refilled := m.self.rotates(time.Now())
+	err := m.st.update(ctx, func(tx Tx) error {
+		rec, err := getRecord(tx, o.in.v, from, o.in.sid)
+		if err != nil {
+			return err
+		}
+		if k.kex && !rec.Knows(k.data) && !m.budget.take(from, past) {
+			return ErrTooMany
+		}
+		if r.res, err = rec.Decrypt(rand.Reader, m.self.identity, &m.self, k.data, k.kex); err != nil {
+			return err
+		}
+		if err := o.payload(r); err != nil {
+			return err // the ratchet stays where it was: an intact copy may come
+		}
+		r.key = r.res.Identity
+		p, err := m.peer(tx, from)
+		if err != nil {
+			return err
+		}
+		if d := p.device(o.in.sid); o.guess && (d == nil || d.Key.IsZero() || !d.Key.Same(r.key)) {
+			return ErrUnknownSender // only a key that is known can tell who it is
+		}
+		var changed bool
+		if r.trust, changed, err = m.note(tx, from, p, o.in.sid, r.key, &r.news); err != nil {
+			return err
+		}
+		if changed {
+			if err := m.putPeer(tx, from, p); err != nil {
+				return err
+			}
+		}
+		if id := r.res.PreKeyID; r.res.NewSession {
+			r.begun = true
+			if hide = m.self.preKeys[id]; past && hide != nil {
+				err = putPreKey(tx, hide, true)
+			} else {
+				err = tx.Delete(bucketPreKey, preKeyName(id))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := putRecord(tx, o.in.v, from, o.in.sid, rec); err != nil {
+			return err
+		}
+		if r.plain == nil {
+			return m.plain.flush(tx)
+		}
+		return m.plain.put(tx, r, o.in.v, time.Now())
+	})
+	switch {
+	case errors.Is(err, ratchet.ErrDuplicate):
+		return nil, confab.ErrConsumed
+	case err != nil:
+		m.forgetPeer(from)
+		return nil, err
+	}
+	m.plain.gone = nil
+	if r.begun {
+		delete(m.self.preKeys, r.res.PreKeyID)
+		if past && hide != nil {
+			m.self.hidden[r.res.PreKeyID] = hide
+		}
+	}
+	if r.begun || refilled {
+		m.republish()
+	}
+	return r, nil
+}
+
+// payload decrypts what the message says, with the key that the session has given.
+func (o *opening) payload(r *opened) error {
+	if !o.in.hasPayload {
+		return nil
+	}
+	var err error
+	if o.in.v == ratchet.V2 {
+		r.plain, err = ratchet.OpenV2(r.res.Plain, o.in.payload)
+	} else {
+		r.plain, err = ratchet.OpenV1(r.res.Plain, o.in.iv, o.in.payload)
+	}
+	if err == nil && r.plain == nil {
+		r.plain = []byte{}
+	}
+	return err
+}
+
+// done puts what was decrypted in the place of what came, and does what follows.
+func (o *opening) done(ctx context.Context, r *opened) error {
+	m := o.m
+	m.tell(r.news)
+	if r.begun {
+		m.retry(ctx, r.from, o.in.sid)
+		m.owesAnswer(r.from, o.in.sid, o.in.v)
+	} else if r.res.Heartbeat {
+		m.owesAnswer(r.from, o.in.sid, o.in.v)
+	}
+	m.checkListed(r.from, o.in.sid)
+	if r.plain == nil {
+		return confab.ErrConsumed
+	}
+	if err := o.show(r.plain, r.from); err != nil {
+		m.forgetHash(r.hash)
+		return err
+	}
+	o.msg.Seal = &confab.Seal{Scheme: o.in.v.Namespace(), Sender: r.key.Fingerprint(), Trusted: r.trust.used()}
+	m.mu.Lock()
+	m.plain.track(o.msg, r.hash)
+	m.mu.Unlock()
+	return m.trustMessage(ctx, o, r)
+}
+
+// show changes the message to what it says.
+func (o *opening) show(plain []byte, from jid.JID) error {
+	v2 := o.in.v == ratchet.V2
+	st := *o.msg.Stanza
+	st.Children = nil
+	for _, c := range o.msg.Stanza.Children {
+		if keepsOutside(c) || !v2 && pointsOnly(c) {
+			st.Children = append(st.Children, c)
+		}
+	}
+	if v2 {
+		e, err := parseEnvelope(plain, from, o.room)
+		if err != nil {
+			return err
+		}
+		for _, c := range e.content {
+			if o.room.String() != "" && c.Is(confab.NSClient, "subject") {
+				continue // the topic of a room is the room's
+			}
+			st.Children = append(st.Children, c)
+		}
+	} else {
+		st.Children = append(st.Children, confab.El(confab.NSClient, "body").SetText(string(plain)))
+	}
+	d, err := o.m.s.DecodeMessage(&st)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrContent, err)
+	}
+	msg := o.msg
+	msg.Stanza = &st
+	msg.Body, msg.HasBody, msg.Subject, msg.HasSubject, msg.Thread = d.Body, d.HasBody, d.Subject, d.HasSubject, d.Thread
+	return nil
+}
+
+// keepsOutside reports whether an element beside the encryption is believed: it is of
+// servers and rooms, not of the sender.
+func keepsOutside(c *confab.Element) bool {
+	switch c.Name.Space {
+	case "urn:xmpp:delay", "urn:xmpp:occupant-id:0":
+		return true
+	}
+	return stays(c)
+}
+
+// reflected takes a message of this device that comes back: from a room, or out of an
+// archive.
+func (o *opening) reflected(ctx context.Context) error {
+	m, msg := o.m, o.msg
+	o.from = m.addr
+	conv := msg.To.Bare()
+	if o.room.String() != "" {
+		conv = o.room
+	}
+	id := msg.OriginID()
+	if id == "" {
+		id = msg.ID
+	}
+	m.mu.Lock()
+	var plain []byte
+	err := m.st.view(ctx, func(tx Tx) (err error) {
+		plain, err = m.plain.find(tx, conv, id)
+		return err
+	})
+	m.mu.Unlock()
+	if err != nil || plain == nil {
+		if !o.in.hasPayload {
+			return confab.ErrConsumed
+		}
+		return errors.Join(ErrNotForThisDevice, err)
+	}
+	o.in.v = ratchet.V2 // what is kept is an envelope
+	scheme := NSv1
+	if msg.Stanza.Child(NSv2, "encrypted") != nil {
+		scheme = NSv2
+	}
+	if err := o.show(plain, m.addr); err != nil {
+		return err
+	}
+	msg.Seal = &confab.Seal{Scheme: scheme, Sender: m.Own().Key.Fingerprint(), Trusted: true}
+	return nil
+}

@@ -1,0 +1,163 @@
+package omemo
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/confab-im/confab/omemo/ratchet"
+	"mellium.im/xmpp/jid"
+)
+
+// Trust is what the user thinks of a key.
+type Trust uint8
+
+// The values of Trust. Messages are encrypted only for Blind and Verified keys.
+const (
+	// Undecided keys wait for a decision.
+	Undecided Trust = iota
+	// Blind keys are used though nobody has compared the fingerprint.
+	Blind
+	// Verified keys are those whose fingerprint was compared.
+	Verified
+	// Distrusted keys are not used.
+	Distrusted
+)
+
+// String returns the name of the constant.
+func (t Trust) String() string {
+	if int(t) < len(trustNames) {
+		return trustNames[t]
+	}
+	return fmt.Sprintf("Trust(%d)", t)
+}
+
+var trustNames = [...]string{"Undecided", "Blind", "Verified", "Distrusted"}
+
+// used reports whether messages are encrypted for a key.
+func (t Trust) used() bool { return t == Blind || t == Verified }
+
+// A Policy says what is thought of keys that nobody has decided about.
+type Policy uint8
+
+const (
+	// BlindBeforeVerified trusts every key of an account until the user has verified
+	// one of it; from then on new keys are Undecided. It is what most clients do.
+	BlindBeforeVerified Policy = iota
+	// Ask leaves every new key Undecided: nothing is sent before a decision.
+	Ask
+)
+
+const bucketTrust = "trust"
+
+func trustKey(addr jid.JID, k ratchet.IdentityKey) string {
+	return addr.String() + "\x00" + k.Hex()
+}
+
+// trustOf returns what is thought of a key, and whether it is known.
+func trustOf(tx Tx, addr jid.JID, k ratchet.IdentityKey) (t Trust, known bool, err error) {
+	v, err := tx.Get(bucketTrust, trustKey(addr, k))
+	if err != nil || len(v) == 0 {
+		return Undecided, false, err
+	}
+	return Trust(v[0]), true, nil
+}
+
+func setTrust(tx Tx, addr jid.JID, k ratchet.IdentityKey, t Trust) error {
+	return tx.Put(bucketTrust, trustKey(addr, k), []byte{byte(t)})
+}
+
+// keysOf calls f for every known key of an account, as hexadecimal digits.
+func keysOf(tx Tx, addr jid.JID, f func(hexKey string, t Trust) error) error {
+	return tx.Scan(bucketTrust, addr.String()+"\x00", func(k string, v []byte) error {
+		if len(v) == 0 {
+			return nil
+		}
+		_, h, _ := strings.Cut(k, "\x00")
+		return f(h, Trust(v[0]))
+	})
+}
+
+// fresh says what is thought of a key that is seen for the first time.
+func (m *Manager) fresh(tx Tx, addr jid.JID) (Trust, error) {
+	if m.cfg.Policy == Ask {
+		return Undecided, nil
+	}
+	t := Blind
+	err := keysOf(tx, addr, func(_ string, was Trust) error {
+		if was == Verified {
+			t = Undecided
+		}
+		return nil
+	})
+	return t, err
+}
+
+// meet returns what is thought of a key, and whether it was not known before; then it
+// is now.
+func (m *Manager) meet(tx Tx, addr jid.JID, k ratchet.IdentityKey) (t Trust, met bool, err error) {
+	t, known, err := trustOf(tx, addr, k)
+	if err != nil || known {
+		return t, false, err
+	}
+	if t, err = m.fresh(tx, addr); err != nil {
+		return t, false, err
+	}
+	return t, true, setTrust(tx, addr, k, t)
+}
+
+// SetTrust decides about a key of somebody, or of another device of the user. The
+// other devices of the user, and for the user's own keys those of contacts, are told,
+// if their keys are verified themselves (XEP-0450). The event is [TrustChanged].
+func (m *Manager) SetTrust(ctx context.Context, addr jid.JID, k ratchet.IdentityKey, t Trust) error {
+	if t != Blind && t != Verified && t != Distrusted && t != Undecided {
+		return fmt.Errorf("omemo: there is no trust %d", t)
+	}
+	if addr.String() == "" || k.IsZero() {
+		return errors.New("omemo: SetTrust needs an address and a key")
+	}
+	addr = addr.Bare()
+	m.mu.Lock()
+	err := m.st.update(ctx, func(tx Tx) error { return setTrust(tx, addr, k, t) })
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	m.trustChanged(ctx, addr, k.Hex())
+	if t == Verified || t == Distrusted {
+		return m.spread(ctx, addr, k, t)
+	}
+	return nil
+}
+
+// trustChanged tells the user, for every device that has the key.
+func (m *Manager) trustChanged(ctx context.Context, addr jid.JID, hexKey string) {
+	ds, err := m.Devices(ctx, addr)
+	if err != nil {
+		return
+	}
+	for _, d := range ds {
+		if d.Key.Hex() == hexKey {
+			m.s.Emit(TrustChanged{d})
+		}
+	}
+}
+
+// ParseFingerprint reads a fingerprint as people see it: 64 hexadecimal digits, in
+// groups or not.
+func ParseFingerprint(s string) (ratchet.IdentityKey, error) {
+	digits := strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '\n', '\t', '\r', ':', '-', '\u00a0':
+			return -1
+		}
+		return r
+	}, s)
+	b, err := hex.DecodeString(digits)
+	if err != nil || len(b) != 32 {
+		return ratchet.IdentityKey{}, errors.New("omemo: a fingerprint has 64 hexadecimal digits")
+	}
+	return ratchet.ParseFingerprint(digits)
+}
