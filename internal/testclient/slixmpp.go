@@ -21,13 +21,15 @@ type Slixmpp struct {
 	t   testing.TB
 	in  io.Writer
 	out chan map[string]any
+	// Ready is what it said when it was ready.
+	Ready map[string]any
 }
 
 const python = "/usr/bin/python3" // Debian's, which has its python3-slixmpp
 
 // StartSlixmpp runs testdata/slix.py until the test ends, and waits until it is ready.
-// The test is skipped if there is no slixmpp.
-func StartSlixmpp(t testing.TB, s *testbed.Server, address, password string) *Slixmpp {
+// More arguments are the script's. The test is skipped if there is no slixmpp.
+func StartSlixmpp(t testing.TB, s *testbed.Server, address, password string, more ...string) *Slixmpp {
 	if err := exec.Command(python, "-c", "import slixmpp").Run(); err != nil {
 		s.Skip(t, "slixmpp to talk with (python3-slixmpp)")
 	}
@@ -35,7 +37,7 @@ func StartSlixmpp(t testing.TB, s *testbed.Server, address, password string) *Sl
 	require.NoError(t, os.WriteFile(ca, s.CAPEM, 0o600))
 	host, port, err := net.SplitHostPort(s.Addr)
 	require.NoError(t, err)
-	cmd := exec.Command(python, "testdata/slix.py", address, password, host, port, ca)
+	cmd := exec.Command(python, append([]string{"testdata/slix.py", address, password, host, port, ca}, more...)...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
@@ -61,7 +63,7 @@ func StartSlixmpp(t testing.TB, s *testbed.Server, address, password string) *Sl
 		<-read
 		_ = cmd.Wait()
 	})
-	p.Expect("ready")
+	p.Ready = p.Expect("ready")
 	return p
 }
 
