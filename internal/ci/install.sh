@@ -18,7 +18,8 @@ want="ca-certificates gcc libc6-dev make
   ejabberd erlang-p1-sqlite3"
 if [ "${1:-}" = peers ]; then
 	want="$want python3-slixmpp python3-slixmpp-lib python3-aiohttp python3-emoji
-	  python3-defusedxml python3-omemo python3-oldmemo python3-twomemo python3-xmlschema"
+	  python3-defusedxml python3-omemo python3-oldmemo python3-twomemo python3-xmlschema
+	  libomemo-c-dev libssl-dev pkg-config"
 fi
 
 if ! have apt-get; then

@@ -10,21 +10,38 @@ import (
 
 var zero32 [32]byte
 
+// shortMAC is HMAC with SHA-256 (RFC 2104) of at most 192 bytes, with a key of at most
+// 64. The one of the standard library makes half a dozen objects for it, and each
+// message takes eight of them.
+func shortMAC(key []byte, parts ...[]byte) [32]byte {
+	var in [64 + 192]byte
+	var out [64 + 32]byte
+	copy(in[:64], key)
+	for i, k := range in[:64] {
+		in[i], out[i] = k^0x36, k^0x5c
+	}
+	n := 64
+	for _, p := range parts {
+		if n+len(p) > len(in) {
+			panic("ratchet: too long for a short MAC")
+		}
+		n += copy(in[n:], p)
+	}
+	sum := sha256.Sum256(in[:n])
+	copy(out[64:], sum[:])
+	return sha256.Sum256(out[:])
+}
+
 // hkdf is HKDF with SHA-256 (RFC 5869). It fills out.
 func hkdf(out, salt, ikm []byte, info string) {
-	h := hmac.New(sha256.New, salt)
-	h.Write(ikm)
-	var prk, t [32]byte
-	h.Sum(prk[:0])
-	h = hmac.New(sha256.New, prk[:])
-	for i, n := 1, 0; n < len(out); i++ {
-		if i > 1 {
-			h.Reset()
-			h.Write(t[:])
-		}
-		h.Write([]byte(info))
-		h.Write([]byte{byte(i)})
-		h.Sum(t[:0])
+	var label [32]byte
+	l := label[:copy(label[:], info)]
+	prk := shortMAC(salt, ikm)
+	var t [32]byte
+	prev := t[:0]
+	for i, n := byte(1), 0; n < len(out); i++ {
+		t = shortMAC(prk[:], prev, l, []byte{i})
+		prev = t[:]
 		n += copy(out[n:], t[:])
 	}
 }
@@ -40,12 +57,8 @@ func rootStep(v Version, root, dh []byte) (newRoot, chain [32]byte) {
 
 // chainStep is one step of a chain: the key of a message, and the chain after it.
 func chainStep(chain *[32]byte) (key [32]byte) {
-	h := hmac.New(sha256.New, chain[:])
-	h.Write([]byte{1})
-	h.Sum(key[:0])
-	h.Reset()
-	h.Write([]byte{2})
-	h.Sum(chain[:0])
+	key = shortMAC(chain[:], []byte{1})
+	*chain = shortMAC(chain[:], []byte{2})
 	return key
 }
 
