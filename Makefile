@@ -19,7 +19,7 @@ GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4
 all: check test
 
 test:
-	internal/ci/install.sh
+	internal/ci/install.sh peers
 	CONFAB_SERVERS=$(SERVERS) $(GO) run ./internal/ci/gotest -race -count=1 -timeout=10m ./...
 
 check:

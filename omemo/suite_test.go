@@ -15,7 +15,12 @@ import (
 	"mellium.im/xmpp/jid"
 )
 
-func TestMain(m *testing.M) { os.Exit(testbed.Run(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv("CONFAB_OMEMO_CHILD") != "" {
+		child() // see TestKill
+	}
+	os.Exit(testbed.Run(m))
+}
 
 // person is a client with chats and keys, and what it has heard.
 type person struct {
