@@ -42,6 +42,8 @@ type Room struct {
 	subject   Subject
 	created   bool
 	seen      seen
+	members   []jid.JID // those of the lists, when they were asked for last
+	membersAt time.Time
 	att       *attempt
 	early     bool // the subject is yet to come, though the user was let in long ago
 	rename    *renaming

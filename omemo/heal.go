@@ -55,7 +55,7 @@ func (c *catchup) past(m *Manager) {
 	m.later("catch-up", quiet, m.endCatchup)
 }
 
-// endCatchup deletes the prekeys that were used meanwhile, and sends what is owed.
+// endCatchup sends what is owed.
 func (m *Manager) endCatchup(ctx context.Context) error {
 	m.mu.Lock()
 	if left := quiet - time.Since(m.catchup.last); left > 0 {
@@ -67,15 +67,7 @@ func (m *Manager) endCatchup(ctx context.Context) error {
 	owed, heal := m.catchup.owed, m.catchup.heal
 	m.catchup.heal = nil
 	m.mu.Unlock()
-	err := m.changeSelf(ctx, func(tx Tx) error {
-		for id := range m.self.hidden {
-			if err := tx.Delete(bucketPreKey, preKeyName(id)); err != nil {
-				return err
-			}
-		}
-		clear(m.self.hidden)
-		return nil
-	})
+	err := m.changeSelf(ctx, func(tx Tx) error { return m.refill(tx, time.Now()) })
 	for _, k := range slices.Sorted(maps.Keys(owed)) {
 		m.later("answer "+k, 0, func(ctx context.Context) error { return m.answer(ctx, k) })
 	}

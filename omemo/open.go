@@ -255,8 +255,8 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		return r, nil
 	}
 	var hide *ratchet.PreKey
-	past := m.catchup.on
-	refilled := m.self.rotates(time.Now())
+	now, past := time.Now(), m.catchup.on
+	rotates := m.self.rotates(now)
 	err := m.st.update(ctx, func(tx Tx) error {
 		rec, err := getRecord(tx, o.in.v, from, o.in.sid)
 		if err != nil {
@@ -290,13 +290,10 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		}
 		if id := r.res.PreKeyID; r.res.NewSession {
 			r.begun = true
-			if hide = m.self.preKeys[id]; past && hide != nil {
-				err = putPreKey(tx, hide, true)
-			} else {
-				err = tx.Delete(bucketPreKey, preKeyName(id))
-			}
-			if err != nil {
-				return err
+			if hide = m.self.preKeys[id]; hide != nil {
+				if err := putPreKey(tx, hide, now); err != nil {
+					return err
+				}
 			}
 		}
 		if err := putRecord(tx, o.in.v, from, o.in.sid, rec); err != nil {
@@ -305,7 +302,7 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		if r.plain == nil {
 			return m.plain.flush(tx)
 		}
-		return m.plain.put(tx, r, o.in.v, time.Now())
+		return m.plain.put(tx, r, o.in.v, now)
 	})
 	switch {
 	case errors.Is(err, ratchet.ErrDuplicate):
@@ -315,13 +312,11 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		return nil, err
 	}
 	m.plain.gone = nil
-	if r.begun {
+	if hide != nil {
 		delete(m.self.preKeys, r.res.PreKeyID)
-		if past && hide != nil {
-			m.self.hidden[r.res.PreKeyID] = hide
-		}
+		m.self.hidden[r.res.PreKeyID] = usedPreKey{hide, now}
 	}
-	if r.begun || refilled {
+	if hide != nil || rotates {
 		m.republish()
 	}
 	return r, nil

@@ -41,8 +41,19 @@ type self struct {
 	identity *ratchet.Identity
 	state    selfState
 	preKeys  map[uint32]*ratchet.PreKey // those that are published
-	hidden   map[uint32]*ratchet.PreKey // those that were used while catching up
+	hidden   map[uint32]usedPreKey      // those that were used lately
 }
+
+// A usedPreKey can be used for a while longer: by somebody who has fetched the keys before
+// its use was known, such as all those who write into a room at once, or while this
+// device was away.
+type usedPreKey struct {
+	*ratchet.PreKey
+	at time.Time
+}
+
+// keepUsed is how long.
+const keepUsed = time.Hour
 
 // selfState is what changes now and then.
 type selfState struct {
@@ -100,7 +111,7 @@ func (m *Manager) create(tx Tx) error {
 	}
 	m.self.identity = id
 	m.self.state = selfState{NextID: 1, NextSigned: 1}
-	m.self.preKeys, m.self.hidden = map[uint32]*ratchet.PreKey{}, map[uint32]*ratchet.PreKey{}
+	m.self.preKeys, m.self.hidden = map[uint32]*ratchet.PreKey{}, map[uint32]usedPreKey{}
 	return m.newID(tx)
 }
 
@@ -152,17 +163,17 @@ func (m *Manager) read(tx Tx, identity []byte) error {
 			return err
 		}
 	}
-	m.self.preKeys, m.self.hidden = map[uint32]*ratchet.PreKey{}, map[uint32]*ratchet.PreKey{}
+	m.self.preKeys, m.self.hidden = map[uint32]*ratchet.PreKey{}, map[uint32]usedPreKey{}
 	return tx.Scan(bucketPreKey, "", func(_ string, v []byte) error {
-		if len(v) == 0 {
+		if len(v) < 8 {
 			return errors.New("a prekey is damaged")
 		}
-		k, err := ratchet.ParsePreKey(v[1:])
+		k, err := ratchet.ParsePreKey(v[8:])
 		if err != nil {
 			return err
 		}
-		if v[0] != 0 {
-			m.self.hidden[k.ID()] = k
+		if at := int64(binary.BigEndian.Uint64(v)); at != 0 {
+			m.self.hidden[k.ID()] = usedPreKey{k, time.Unix(at, 0)}
 		} else {
 			m.self.preKeys[k.ID()] = k
 		}
@@ -172,16 +183,17 @@ func (m *Manager) read(tx Tx, identity []byte) error {
 
 func preKeyName(id uint32) string { return fmt.Sprintf("%08x", id) }
 
-func putPreKey(tx Tx, k *ratchet.PreKey, hidden bool) error {
-	b := []byte{0}
-	if hidden {
-		b[0] = 1
+// putPreKey stores a prekey with when it was used, zero if it was not.
+func putPreKey(tx Tx, k *ratchet.PreKey, used time.Time) error {
+	var at uint64
+	if !used.IsZero() {
+		at = uint64(used.Unix())
 	}
-	return tx.Put(bucketPreKey, preKeyName(k.ID()), k.AppendBinary(b))
+	return tx.Put(bucketPreKey, preKeyName(k.ID()), k.AppendBinary(binary.BigEndian.AppendUint64(nil, at)))
 }
 
-// refill makes the prekeys that are missing, and a new signed one when it is time. It
-// is called in a transaction, with the lock held.
+// refill makes the prekeys that are missing, and a new signed one when it is time, and
+// lets go of those that were used. It is called in a transaction, with the lock held.
 func (m *Manager) refill(tx Tx, now time.Time) error {
 	st := &m.self.state
 	changed := false
@@ -192,7 +204,7 @@ func (m *Manager) refill(tx Tx, now time.Time) error {
 				return err
 			}
 			st.NextID = nextPreKeyID(st.NextID)
-			if err := putPreKey(tx, k, false); err != nil {
+			if err := putPreKey(tx, k, time.Time{}); err != nil {
 				return err
 			}
 			m.self.preKeys[k.ID()] = k
@@ -210,6 +222,14 @@ func (m *Manager) refill(tx Tx, now time.Time) error {
 		}
 		st.Signed = slices.Insert(st.Signed, 0, signedPreKey{Key: k.AppendBinary(nil), Made: now, key: k})
 		changed = true
+	}
+	for id, k := range m.self.hidden {
+		if now.Sub(k.at) > keepUsed && !m.catchup.on {
+			if err := tx.Delete(bucketPreKey, preKeyName(id)); err != nil {
+				return err
+			}
+			delete(m.self.hidden, id)
+		}
 	}
 	n := len(st.Signed)
 	st.Signed = slices.DeleteFunc(st.Signed, func(s signedPreKey) bool {
@@ -259,7 +279,7 @@ func (s *self) PreKey(id uint32) *ratchet.PreKey {
 	if k := s.preKeys[id]; k != nil {
 		return k
 	}
-	return s.hidden[id]
+	return s.hidden[id].PreKey
 }
 
 // SignedPreKey implements ratchet.PreKeySource.
