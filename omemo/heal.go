@@ -340,7 +340,8 @@ func (m *Manager) keepWaiting(addr jid.JID, id uint32, msg *confab.Message) {
 	}
 }
 
-// retry reads the messages again that waited for a session with a device.
+// retry reads the messages again that waited for a session with a device. Those that
+// cannot be read now, either, were told of already.
 func (m *Manager) retry(ctx context.Context, addr jid.JID, id uint32) {
 	k := addr.String() + "\x00" + itoa(id)
 	m.mu.Lock()
@@ -348,6 +349,7 @@ func (m *Manager) retry(ctx context.Context, addr jid.JID, id uint32) {
 	delete(m.waiting.by, k)
 	m.waiting.count -= len(msgs)
 	m.mu.Unlock()
+	ctx = context.WithValue(ctx, again{}, true)
 	for _, msg := range msgs {
 		if got, err := m.s.Inject(ctx, confab.StageDecrypt, msg); err == nil && got != nil {
 			m.s.Emit(got)

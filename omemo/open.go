@@ -40,7 +40,7 @@ func (m *Manager) open(ctx context.Context, msg *confab.Message) error {
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, confab.ErrConsumed) {
+	if !errors.Is(err, confab.ErrConsumed) && ctx.Value(again{}) == nil {
 		waits := o.waits(err)
 		if waits {
 			m.keepWaiting(o.from, o.device, msg)
@@ -50,6 +50,9 @@ func (m *Manager) open(ctx context.Context, msg *confab.Message) error {
 	}
 	return confab.ErrConsumed
 }
+
+// again marks the context of messages that are tried once more.
+type again struct{}
 
 // inClear takes a message that nobody has encrypted.
 func (m *Manager) inClear(msg *confab.Message) error {
@@ -404,6 +407,8 @@ func keepsOutside(c *confab.Element) bool {
 	switch c.Name.Space {
 	case "urn:xmpp:delay", "urn:xmpp:occupant-id:0":
 		return true
+	case NSv2:
+		return false
 	}
 	return stays(c)
 }

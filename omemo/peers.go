@@ -18,16 +18,29 @@ import (
 
 const bucketPeer = "peer"
 
-// staleAfter is how long a list is believed of somebody whose events may not reach us,
-// because they are no contact.
-const staleAfter = time.Hour
+// A list is believed for staleAfter of somebody whose events do not reach us, because
+// they are no contact, and for toldFor of others.
+const (
+	staleAfter = 2 * time.Minute
+	toldFor    = day
+)
 
 // A peer is an account and its devices, as it is stored.
 type peer struct {
 	Devices []*device `json:",omitempty"`
 	OptOut  bool      `json:",omitempty"`
-	// at is when both lists were last asked for or told, in this run of the program.
-	at time.Time
+	// at is when both lists were last asked for, since the sign-in, and told says that
+	// events come.
+	at   time.Time
+	told bool
+}
+
+// stale reports whether the lists have to be asked for.
+func (p *peer) stale() bool {
+	if p.told {
+		return time.Since(p.at) > toldFor
+	}
+	return time.Since(p.at) > staleAfter
 }
 
 // A device of an account.
@@ -207,6 +220,11 @@ func (m *Manager) listEvent(ctx context.Context, v ratchet.Version, e *pubsub.Ev
 	if err := m.setList(ctx, v, e.From, list); err != nil {
 		m.s.Emit(Failed{err})
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.peers[e.From.Bare().String()]; p != nil {
+		p.told = true
+	}
 }
 
 // newest returns the item of a list: the one named "current", or the last.
@@ -294,7 +312,7 @@ func (m *Manager) ensure(ctx context.Context, addrs []jid.JID) map[string]error 
 	_ = m.st.view(ctx, func(tx Tx) error {
 		for _, a := range addrs {
 			p, err := m.peer(tx, a)
-			if err != nil || time.Since(p.at) > staleAfter {
+			if err != nil || p.stale() {
 				wanted = append(wanted, a)
 			}
 		}

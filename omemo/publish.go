@@ -38,6 +38,11 @@ func (m *Manager) announce(ctx context.Context) error {
 	m.removals.mu.Lock()
 	m.removals.count, m.removals.told = 0, false
 	m.removals.mu.Unlock()
+	m.mu.Lock()
+	for _, p := range m.peers { // nobody has told what changed meanwhile
+		p.at, p.told = time.Time{}, false
+	}
+	m.mu.Unlock()
 	if err := m.checkID(ctx); err != nil {
 		return err
 	}

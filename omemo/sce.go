@@ -130,9 +130,7 @@ func neverInside(c *confab.Element) bool {
 // servers or those who cannot read the rest need it.
 func stays(c *confab.Element) bool {
 	switch c.Name.Space {
-	case nsHints, nsEME, nsMUCUser, "http://jabber.org/protocol/address", "urn:xmpp:carbons:2":
-		return true
-	case "urn:xmpp:sid:0":
+	case nsHints, nsEME, nsMUCUser, NSv2, "http://jabber.org/protocol/address", "urn:xmpp:carbons:2", "urn:xmpp:sid:0":
 		return true
 	}
 	return false
