@@ -22,6 +22,7 @@ import (
 
 const (
 	answerAfter = time.Second // a message of the user's may do it until then
+	retryAfter  = 5 * time.Second
 	// quiet is how long nothing old must come until catching up is over.
 	quiet = 10 * time.Second
 	// Lost sessions of a device are replaced so often at most, and those of an

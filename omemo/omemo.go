@@ -311,6 +311,9 @@ func (m *Manager) note(tx Tx, addr jid.JID, p *peer, id uint32, k ratchet.Identi
 	changed := d.Key != k && (other || !k.OnlyV1())
 	if changed {
 		d.Key = k
+		if err := setTrust(tx, addr, k, t); err != nil { // with all that is known of the key
+			return t, false, err
+		}
 	}
 	if met || other {
 		v, err := m.describe(tx, addr, d)

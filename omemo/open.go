@@ -42,6 +42,14 @@ func (m *Manager) open(ctx context.Context, msg *confab.Message) error {
 	}
 	if !errors.Is(err, confab.ErrConsumed) && ctx.Value(again{}) == nil {
 		waits := o.waits(err)
+		if unreadable := ours(err); !unreadable { // the store, most likely: it may do better soon
+			waits = true
+			from, id := o.from, o.device
+			m.later("retry "+from.String()+"\x00"+itoa(id), retryAfter, func(ctx context.Context) error {
+				m.retry(ctx, from, id)
+				return nil
+			})
+		}
 		if waits {
 			m.keepWaiting(o.from, o.device, msg)
 		}
@@ -49,6 +57,19 @@ func (m *Manager) open(ctx context.Context, msg *confab.Message) error {
 		o.heal(err)
 	}
 	return confab.ErrConsumed
+}
+
+// ours reports whether an error says something of the message: any other is one of the
+// store.
+func ours(err error) bool {
+	for _, e := range [...]error{ErrMalformed, ErrNotForThisDevice, ErrUnknownSender, ErrContent, ErrTooMany,
+		ratchet.ErrMalformed, ratchet.ErrMAC, ratchet.ErrDuplicate, ratchet.ErrSkipLimit, ratchet.ErrNoSession,
+		ratchet.ErrUnknownPreKey, ratchet.ErrUnknownSignedPreKey, ratchet.ErrPayload} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // again marks the context of messages that are tried once more.
@@ -102,6 +123,7 @@ type opening struct {
 	device uint32
 	in     incoming
 	guess  bool // the room does not tell who it is from
+	stamp  time.Time
 }
 
 func (o *opening) open(ctx context.Context) error {
@@ -382,6 +404,7 @@ func (o *opening) show(plain []byte, from jid.JID) error {
 		if err != nil {
 			return err
 		}
+		o.stamp = e.stamp
 		for _, c := range e.content {
 			if o.room.String() != "" && c.Is(confab.NSClient, "subject") {
 				continue // the topic of a room is the room's

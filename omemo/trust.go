@@ -65,18 +65,43 @@ func trustOf(tx Tx, addr jid.JID, k ratchet.IdentityKey) (t Trust, known bool, e
 	return Trust(v[0]), true, nil
 }
 
+// setTrust stores what is thought of a key, with the key in all forms that were seen.
 func setTrust(tx Tx, addr jid.JID, k ratchet.IdentityKey, t Trust) error {
-	return tx.Put(bucketTrust, trustKey(addr, k), []byte{byte(t)})
+	if k.OnlyV1() {
+		v, err := tx.Get(bucketTrust, trustKey(addr, k))
+		if err != nil {
+			return err
+		}
+		if len(v) > 0 {
+			if err := k.UnmarshalText(v[1:]); err != nil {
+				return err
+			}
+		}
+	}
+	text, err := k.MarshalText()
+	if err != nil {
+		return err
+	}
+	return tx.Put(bucketTrust, trustKey(addr, k), append([]byte{byte(t)}, text...))
 }
 
-// keysOf calls f for every known key of an account, as hexadecimal digits.
-func keysOf(tx Tx, addr jid.JID, f func(hexKey string, t Trust) error) error {
-	return tx.Scan(bucketTrust, addr.String()+"\x00", func(k string, v []byte) error {
-		if len(v) == 0 {
+// keysOf calls f for every known key of an account, or of all if addr is zero.
+func keysOf(tx Tx, addr jid.JID, f func(addr jid.JID, k ratchet.IdentityKey, t Trust) error) error {
+	prefix := addr.String() + "\x00"
+	if addr.String() == "" {
+		prefix = ""
+	}
+	return tx.Scan(bucketTrust, prefix, func(name string, v []byte) error {
+		var k ratchet.IdentityKey
+		if len(v) == 0 || k.UnmarshalText(v[1:]) != nil {
 			return nil
 		}
-		_, h, _ := strings.Cut(k, "\x00")
-		return f(h, Trust(v[0]))
+		owner, _, _ := strings.Cut(name, "\x00")
+		a, err := jid.Parse(owner)
+		if err != nil {
+			return nil
+		}
+		return f(a, k, Trust(v[0]))
 	})
 }
 
@@ -86,7 +111,7 @@ func (m *Manager) fresh(tx Tx, addr jid.JID) (Trust, error) {
 		return Undecided, nil
 	}
 	t := Blind
-	err := keysOf(tx, addr, func(_ string, was Trust) error {
+	err := keysOf(tx, addr, func(_ jid.JID, _ ratchet.IdentityKey, was Trust) error {
 		if was == Verified {
 			t = Undecided
 		}
@@ -109,8 +134,9 @@ func (m *Manager) meet(tx Tx, addr jid.JID, k ratchet.IdentityKey) (t Trust, met
 }
 
 // SetTrust decides about a key of somebody, or of another device of the user. The
-// other devices of the user, and for the user's own keys those of contacts, are told,
-// if their keys are verified themselves (XEP-0450). The event is [TrustChanged].
+// other devices of the user, and for the user's own keys those of contacts, are told in
+// the background, if their keys are verified themselves (XEP-0450). The event is
+// [TrustChanged].
 func (m *Manager) SetTrust(ctx context.Context, addr jid.JID, k ratchet.IdentityKey, t Trust) error {
 	if t != Blind && t != Verified && t != Distrusted && t != Undecided {
 		return fmt.Errorf("omemo: there is no trust %d", t)
@@ -120,27 +146,46 @@ func (m *Manager) SetTrust(ctx context.Context, addr jid.JID, k ratchet.Identity
 	}
 	addr = addr.Bare()
 	m.mu.Lock()
-	err := m.st.update(ctx, func(tx Tx) error { return setTrust(tx, addr, k, t) })
+	var learned []decision
+	err := m.st.update(ctx, func(tx Tx) error {
+		if err := setTrust(tx, addr, k, t); err != nil {
+			return err
+		}
+		v, err := tx.Get(bucketTrust, trustKey(addr, k))
+		if err == nil {
+			err = k.UnmarshalText(v[1:]) // a fingerprint is not all of a key
+		}
+		if err != nil {
+			return err
+		}
+		if t != Verified {
+			return nil
+		}
+		learned, err = m.believe(tx, addr, k)
+		return err
+	})
 	m.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	m.trustChanged(ctx, addr, k.Hex())
+	m.trustChanged(ctx, append(learned, decision{addr, k, t}))
 	if t == Verified || t == Distrusted {
-		return m.spread(ctx, addr, k, t)
+		m.spread(decision{addr, k, t})
 	}
 	return nil
 }
 
-// trustChanged tells the user, for every device that has the key.
-func (m *Manager) trustChanged(ctx context.Context, addr jid.JID, hexKey string) {
-	ds, err := m.Devices(ctx, addr)
-	if err != nil {
-		return
-	}
-	for _, d := range ds {
-		if d.Key.Hex() == hexKey {
-			m.s.Emit(TrustChanged{d})
+// trustChanged tells the user, for every device that has one of the keys.
+func (m *Manager) trustChanged(ctx context.Context, all []decision) {
+	for _, c := range all {
+		ds, err := m.Devices(ctx, c.addr)
+		if err != nil {
+			return
+		}
+		for _, d := range ds {
+			if d.Key.Same(c.key) {
+				m.s.Emit(TrustChanged{d})
+			}
 		}
 	}
 }
