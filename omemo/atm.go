@@ -212,7 +212,7 @@ func (m *Manager) tellTrust(ctx context.Context, to jid.JID, accept func(ratchet
 				return err
 			}
 			if w.fresh && !w.rec.Ready() {
-				if err := w.rec.Start(rand.Reader, m.self.identity, m.self.id, w.bundle, choosePreKey(w.bundle)); err != nil {
+				if err := w.rec.Start(rand.Reader, m.self.identity, m.id.Load(), w.bundle, choosePreKey(w.bundle)); err != nil {
 					return err
 				}
 			}
@@ -225,7 +225,7 @@ func (m *Manager) tellTrust(ctx context.Context, to jid.JID, accept func(ratchet
 		return err
 	}
 	_, err = m.s.SendMessage(ctx, confab.Draft{To: to, Type: stanza.ChatMessage, Extra: []any{
-		encryptedElement(ratchet.V2, m.self.id, keys, nil, payload), eme(NSv2), confab.El(nsHints, "store"),
+		encryptedElement(ratchet.V2, m.id.Load(), keys, nil, payload), eme(NSv2), confab.El(nsHints, "store"),
 	}})
 	return err
 }

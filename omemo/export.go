@@ -84,7 +84,7 @@ func Import(ctx context.Context, s Store, account jid.JID, data []byte) error {
 	if err != nil {
 		return err
 	}
-	m := &Manager{self: self{id: x.ID, identity: id, state: selfState{
+	m := &Manager{self: self{identity: id, state: selfState{
 		NextID: later(x.NextID), NextSigned: later(x.NextSigned), Announced: true,
 	}}}
 	return scoped{s, x.Account + "/omemo/"}.update(ctx, func(tx Tx) error {
@@ -95,7 +95,7 @@ func Import(ctx context.Context, s Store, account jid.JID, data []byte) error {
 		if b != nil {
 			return fmt.Errorf("omemo: the store has a device of %s", x.Account)
 		}
-		if err := m.putIdentity(tx); err != nil {
+		if err := m.putIdentity(tx, x.ID); err != nil {
 			return err
 		}
 		if err := m.putState(tx); err != nil {

@@ -123,7 +123,7 @@ func (m *Manager) sendEmpty(ctx context.Context, t target) error {
 			return err
 		}
 		if t.bundle != nil {
-			if err := rec.Start(rand.Reader, m.self.identity, m.self.id, t.bundle, choosePreKey(t.bundle)); err != nil {
+			if err := rec.Start(rand.Reader, m.self.identity, m.id.Load(), t.bundle, choosePreKey(t.bundle)); err != nil {
 				return fmt.Errorf("%w: %w", ErrBundle, err)
 			}
 		}
@@ -138,7 +138,7 @@ func (m *Manager) sendEmpty(ctx context.Context, t target) error {
 		return err
 	}
 	_, err = m.s.SendMessage(ctx, confab.Draft{To: t.addr, Type: stanza.ChatMessage, Extra: []any{
-		encryptedElement(t.v, m.self.id, keys, iv, nil), confab.El(nsHints, "store"),
+		encryptedElement(t.v, m.id.Load(), keys, iv, nil), confab.El(nsHints, "store"),
 	}})
 	return err
 }
@@ -193,7 +193,7 @@ func (o *opening) heal(err error) {
 		return
 	}
 	m := o.m
-	if o.from.String() == "" || o.from.Equal(m.addr) && o.device == m.self.id {
+	if o.from.String() == "" || o.from.Equal(m.addr) && o.device == m.id.Load() {
 		return
 	}
 	t := target{addr: o.from, id: o.device, v: o.in.v}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -76,7 +77,8 @@ type Manager struct {
 	s    confab.Session
 	cfg  Config
 	st   scoped
-	addr jid.JID // the own bare address
+	addr jid.JID       // the own bare address
+	id   atomic.Uint32 // of this device
 
 	// mu guards all state of keys: whatever is read from the store and written back
 	// is so with the lock held.
@@ -196,7 +198,7 @@ type Device struct {
 
 // Own returns this device. Its key is verified, of course.
 func (m *Manager) Own() Device {
-	return Device{Addr: m.addr, ID: m.self.id, Key: m.self.identity.Key(), Trust: Verified, Label: m.cfg.Label, V1: true, V2: true, Self: true}
+	return Device{Addr: m.addr, ID: m.id.Load(), Key: m.self.identity.Key(), Trust: Verified, Label: m.cfg.Label, V1: true, V2: true, Self: true}
 }
 
 // Devices returns what is known of the devices of an account, sorted by id. It asks the
@@ -213,7 +215,7 @@ func (m *Manager) Devices(ctx context.Context, addr jid.JID) ([]Device, error) {
 			return err
 		}
 		for _, d := range p.Devices {
-			if addr.Equal(m.addr) && d.ID == m.self.id {
+			if addr.Equal(m.addr) && d.ID == m.id.Load() {
 				continue
 			}
 			v, err := m.describe(tx, addr, d)

@@ -226,7 +226,7 @@ func (o *opening) senders(ctx context.Context) ([]jid.JID, error) {
 		}
 	}
 	if len(all) == 0 {
-		if o.in.sid == m.self.id {
+		if o.in.sid == m.id.Load() {
 			return []jid.JID{m.addr}, nil
 		}
 		return nil, ErrUnknownSender

@@ -251,7 +251,7 @@ func (m *Manager) setList(ctx context.Context, v ratchet.Version, addr jid.JID, 
 	if changed {
 		m.s.Emit(DevicesChanged{addr})
 	}
-	if own && !slices.ContainsFunc(list, func(l listed) bool { return l.id == m.self.id }) {
+	if own && !slices.ContainsFunc(list, func(l listed) bool { return l.id == m.id.Load() }) {
 		m.wasRemoved()
 	}
 	return nil

@@ -73,7 +73,9 @@ func (m *Manager) checkID(ctx context.Context) error {
 		if !taken {
 			return nil
 		}
+		was := m.id.Load()
 		if err := m.changeSelf(ctx, m.newID); err != nil {
+			m.id.Store(was)
 			return err
 		}
 	}
@@ -83,7 +85,7 @@ func (m *Manager) checkID(ctx context.Context) error {
 func (m *Manager) inList(list []listed) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.ContainsFunc(list, func(l listed) bool { return l.id == m.self.id })
+	return slices.ContainsFunc(list, func(l listed) bool { return l.id == m.id.Load() })
 }
 
 // bundlesAt returns the node and the item of a device's keys.
@@ -101,7 +103,7 @@ func (m *Manager) publishBundles(ctx context.Context) error {
 			return err
 		}
 		m.mu.Lock()
-		id := m.self.id
+		id := m.id.Load()
 		b, err := m.self.bundle(v)
 		m.mu.Unlock()
 		if err != nil {
@@ -181,7 +183,7 @@ func (m *Manager) publishLists(ctx context.Context) error {
 
 // entry is this device as it is in a list.
 func (m *Manager) entry(v ratchet.Version) listed {
-	l := listed{id: m.self.id}
+	l := listed{id: m.id.Load()}
 	if v == ratchet.V2 && m.cfg.Label != "" {
 		l.label = m.cfg.Label
 		l.labelSig = base64.StdEncoding.EncodeToString(m.self.identity.Sign([]byte(m.cfg.Label)))
@@ -221,7 +223,7 @@ func (m *Manager) wasRemoved() {
 // RemoveDevice takes another device of the user's out of the lists, such as one that is
 // lost: nobody encrypts for it any more. If it is still there, it comes back.
 func (m *Manager) RemoveDevice(ctx context.Context, id uint32) error {
-	if id == m.self.id {
+	if id == m.id.Load() {
 		return errors.New("omemo: this device cannot remove itself; delete its store")
 	}
 	for _, v := range versions {

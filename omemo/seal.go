@@ -346,7 +346,7 @@ func (b *batch) plan(tx Tx) error {
 		found := false
 		for _, d := range p.Devices {
 			v, ok := d.version()
-			if !ok || a.Equal(m.addr) && d.ID == m.self.id {
+			if !ok || a.Equal(m.addr) && d.ID == m.id.Load() {
 				continue
 			}
 			found = true
@@ -415,7 +415,7 @@ func (b *batch) run(tx Tx) (out sealed, err error) {
 		if err != nil {
 			return out, err
 		}
-		out.v1 = encryptedElement(ratchet.V1, m.self.id, keys, iv, enc)
+		out.v1 = encryptedElement(ratchet.V1, m.id.Load(), keys, iv, enc)
 	}
 	if len(v2) > 0 || len(v1) == 0 {
 		key, enc, err := ratchet.SealV2(rand.Reader, b.c.sce)
@@ -426,7 +426,7 @@ func (b *batch) run(tx Tx) (out sealed, err error) {
 		if err != nil {
 			return out, err
 		}
-		out.v2 = encryptedElement(ratchet.V2, m.self.id, keys, nil, enc)
+		out.v2 = encryptedElement(ratchet.V2, m.id.Load(), keys, nil, enc)
 	}
 	b.done = ready
 	return out, m.plain.sent(tx, b.conv, b.id, b.c.sce)
@@ -464,7 +464,7 @@ func (b *batch) begin(tx Tx, w *work) error {
 	if !w.fresh {
 		return nil
 	}
-	if err := w.rec.Start(rand.Reader, m.self.identity, m.self.id, w.bundle, choosePreKey(w.bundle)); err != nil {
+	if err := w.rec.Start(rand.Reader, m.self.identity, m.id.Load(), w.bundle, choosePreKey(w.bundle)); err != nil {
 		return fmt.Errorf("%w: %w", ErrBundle, err)
 	}
 	return nil

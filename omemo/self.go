@@ -37,7 +37,6 @@ const (
 
 // self is this device: its long-lived keys, and those that others begin sessions with.
 type self struct {
-	id       uint32
 	identity *ratchet.Identity
 	state    selfState
 	preKeys  map[uint32]*ratchet.PreKey // those that are published
@@ -121,12 +120,16 @@ func (m *Manager) newID(tx Tx) error {
 	if err != nil {
 		return err
 	}
-	m.self.id = uint32(n.Int64()) + 1
-	return m.putIdentity(tx)
+	id := uint32(n.Int64()) + 1
+	if err := m.putIdentity(tx, id); err != nil {
+		return err
+	}
+	m.id.Store(id)
+	return nil
 }
 
-func (m *Manager) putIdentity(tx Tx) error {
-	return tx.Put(bucketSelf, keyIdentity, append(binary.BigEndian.AppendUint32(nil, m.self.id), m.self.identity.Seed()...))
+func (m *Manager) putIdentity(tx Tx, id uint32) error {
+	return tx.Put(bucketSelf, keyIdentity, append(binary.BigEndian.AppendUint32(nil, id), m.self.identity.Seed()...))
 }
 
 func (m *Manager) putState(tx Tx) error {
@@ -143,7 +146,7 @@ func (m *Manager) read(tx Tx, identity []byte) error {
 		return errors.New("the identity is damaged")
 	}
 	var err error
-	m.self.id = binary.BigEndian.Uint32(identity)
+	m.id.Store(binary.BigEndian.Uint32(identity))
 	if m.self.identity, err = ratchet.IdentityFromSeed(identity[4:]); err != nil {
 		return err
 	}

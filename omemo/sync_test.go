@@ -178,9 +178,12 @@ func TestCatchUp(t *testing.T) {
 // srvOut sends one more message and returns the <encrypted/> as it came.
 func srvOut(t *testing.T, to, from *person) string {
 	t.Helper()
+	var mu sync.Mutex
 	var raw string
 	to.HandleMessage(confab.StageUnwrap, func(_ context.Context, m *confab.Message) error {
 		if e := m.Stanza.Child(omemo.NSv2, "encrypted"); e != nil {
+			mu.Lock()
+			defer mu.Unlock()
 			raw = e.String()
 		}
 		return nil
@@ -188,6 +191,8 @@ func srvOut(t *testing.T, to, from *person) string {
 	_, err := from.chats.With(to.bare()).Send(from.ctx, "look")
 	require.NoError(t, err)
 	to.heard.Next(t, saying("look"))
+	mu.Lock()
+	defer mu.Unlock()
 	return raw
 }
 
@@ -217,9 +222,12 @@ func TestLate(t *testing.T) {
 			require.NoError(t, err)
 		}
 		time.Sleep(time.Second)
-		require.Len(t, held, 3)
+		mu.Lock()
+		msgs := append([]*confab.Message(nil), held...)
+		mu.Unlock()
+		require.Len(t, msgs, 3)
 		for i := 2; i >= 0; i-- {
-			m := held[i]
+			m := msgs[i]
 			if i > 0 {
 				m.Stanza = m.Stanza.Clone()
 				key := m.Stanza.Child(omemo.NSv2, "encrypted").Child(omemo.NSv2, "header").Child(omemo.NSv2, "keys").Child(omemo.NSv2, "key")
