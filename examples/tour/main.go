@@ -81,6 +81,7 @@ func run(ctx context.Context, o options) error {
 		{"messages", t.talk},
 		{"profile", t.profiles},
 		{"room", t.rooms},
+		{"encryption", t.secrets},
 		{"network cut", t.cut},
 		{"history", t.history},
 		{"restart", t.restart},

@@ -11,7 +11,9 @@ import (
 	"github.com/confab-im/confab/bookmarks"
 	"github.com/confab-im/confab/chat"
 	"github.com/confab-im/confab/client"
+	"github.com/confab-im/confab/mam"
 	"github.com/confab-im/confab/muc"
+	"github.com/confab-im/confab/omemo"
 	"github.com/confab-im/confab/roster"
 	"github.com/confab-im/confab/vcard"
 	"mellium.im/xmpp/jid"
@@ -21,6 +23,7 @@ import (
 type person struct {
 	name, address, password string
 	store                   client.MemoryStore
+	secrets                 omemo.MemoryStore // a real program keeps its keys in a file
 	net                     network
 
 	c     *client.Client
@@ -34,7 +37,10 @@ type person struct {
 	cards  *vcard.Profiles
 	muc    *muc.Client
 	marks  *bookmarks.Bookmarks
-	view   *chat.Timeline // of the conversation with the other one
+	keys   *omemo.Manager
+
+	archives *mam.Archives
+	view     *chat.Timeline // of the conversation with the other one
 
 	requests chan roster.Request
 	inbox    chan *chat.Message
@@ -60,6 +66,10 @@ func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) er
 	if p.marks, err = bookmarks.New(c, bookmarks.Config{}); err != nil {
 		return err
 	}
+	if p.keys, err = omemo.New(c, omemo.Config{Store: &p.secrets, Rooms: p.muc}); err != nil {
+		return err
+	}
+	p.archives = mam.New(c, mam.Config{NoFollow: true})
 	p.view = chat.NewTimeline(peer, 0)
 	p.view.Follow(c, nil)
 	confab.On(c, func(_ context.Context, e confab.Ready) { ready <- e })
