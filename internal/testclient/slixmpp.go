@@ -44,7 +44,7 @@ func StartSlixmpp(t testing.TB, s *testbed.Server, address, password string, mor
 	require.NoError(t, err)
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
-	p := &Slixmpp{t: t, in: in, out: make(chan map[string]any, 1000)}
+	p := &Slixmpp{t: t, in: in, out: make(chan map[string]any, 10_000)}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -91,6 +91,21 @@ func (p *Slixmpp) Expect(what string) map[string]any {
 			}
 		case <-late:
 			p.t.Fatalf("no %q from slixmpp", what)
+		}
+	}
+}
+
+// Take returns what it has said and nobody has looked at.
+func (p *Slixmpp) Take() (all []map[string]any) {
+	for {
+		select {
+		case e, ok := <-p.out:
+			if !ok {
+				p.t.Fatal("slixmpp ended")
+			}
+			all = append(all, e)
+		default:
+			return all
 		}
 	}
 }

@@ -159,6 +159,15 @@ func (w *Seen[T]) Next(tb testing.TB, ok func(T) bool) T {
 	}
 }
 
+// Take returns what came and takes it out.
+func (w *Seen[T]) Take() []T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := w.events
+	w.events = nil
+	return all
+}
+
 // All returns what came and was not taken out.
 func (w *Seen[T]) All() []T {
 	w.mu.Lock()

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """An OMEMO partner on slixmpp and python-omemo for confab's tests. It does what the
 lines of stdin say and prints what it hears as lines of JSON. Behind the address it is
-told which versions to speak: old, new or both, and where to keep its keys."""
-import asyncio, base64, json, os, secrets, sys
+told which versions to speak: old, new or both, and where to keep its keys; "storm" makes
+it read what comes in a random order, some of it twice and some not at all."""
+import asyncio, base64, json, os, random, secrets, sys
 from xml.sax import saxutils
 import slixmpp
 import omemo, oldmemo, twomemo, oldmemo.etree, twomemo.etree
@@ -144,7 +145,7 @@ class Peer(slixmpp.ClientXMPP):
         self.ca_certs = ca
         for ns in SPEAKS:
             self["xep_0163"].add_interest(LISTS[ns])
-        self.queue = asyncio.Queue()
+        self.queue, self.stormy, self.done = asyncio.Queue(), False, []
         self.add_event_handler("session_start", self.start)
         # The event "message" is for those with a body; version 2 sends none.
         self.register_handler(Callback("all", MatchXPath("{jabber:client}message"), self.arrived))
@@ -186,6 +187,8 @@ class Peer(slixmpp.ClientXMPP):
     async def do(self, what, *args):
         if what == "send":
             await self.seal(args[0], args[1], args[2], "chat", [args[0]])
+        elif what == "storm":
+            self.stormy = args[0] == "on"
         elif what == "join":
             await self["xep_0045"].join_muc_wait(JID(args[0]), args[1], maxstanzas=0, timeout=30)
             say("joined")
@@ -239,10 +242,40 @@ class Peer(slixmpp.ClientXMPP):
         say("sent", id=mid)
 
     async def listen(self):
+        storm = len(sys.argv) > 8 and sys.argv[8] == "storm"
+        held = []
         while True:
-            what, m = await self.queue.get()
+            try:
+                what, m = await asyncio.wait_for(self.queue.get(), 1 if held else None)
+            except asyncio.TimeoutError:
+                what = None
             while not hasattr(self, "sm"):
                 await asyncio.sleep(0.05)
+            if storm and what in (None, "message", "copy"):
+                if what and any(c.tag.endswith("}payload") for c in m.xml.iter()):
+                    if random.randrange(50) == 0 and self.stormy:
+                        say("lost", id=m["id"])
+                        continue
+                    held.append((what, m))
+                    if random.randrange(20) == 0:
+                        held.append((what, m))
+                    if len(held) < 6 and self.stormy:
+                        continue
+                elif what:
+                    held.append((what, m))
+                    if self.stormy:
+                        continue
+                if self.stormy:
+                    random.shuffle(held)
+                for h in held:
+                    try:
+                        await self.hear(*h)
+                    except Exception as e:
+                        if h not in self.done:
+                            say("dark", why=f"{type(e).__name__}: {e}", id=h[1]["id"])
+                    self.done = self.done[-500:] + [h]
+                held = []
+                continue
             try:
                 if what == "list":
                     await self.published(m)
