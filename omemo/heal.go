@@ -36,8 +36,9 @@ const (
 	budgetEvery = 10 * time.Second
 
 	maxOwed    = 10_000
-	maxWaiting = 500 // messages in all
-	maxEach    = 50  // of one device
+	maxWaiting = 500     // messages in all
+	maxEach    = 50      // of one device
+	maxWaits   = 1 << 16 // bytes of the payload of one
 )
 
 // catchup is the time in which old messages come.
@@ -310,7 +311,7 @@ type waiting struct {
 
 // waits reports whether a message that cannot be read may be readable later.
 func (o *opening) waits(err error) bool {
-	return o.from.String() != "" && (errors.Is(err, ratchet.ErrNoSession) || errors.Is(err, ratchet.ErrMAC) || errors.Is(err, ErrTooMany))
+	return o.from.String() != "" && len(o.in.payload) <= maxWaits && (errors.Is(err, ratchet.ErrNoSession) || errors.Is(err, ratchet.ErrMAC) || errors.Is(err, ErrTooMany))
 }
 
 func (m *Manager) keepWaiting(addr jid.JID, id uint32, msg *confab.Message) {

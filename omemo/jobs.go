@@ -3,6 +3,7 @@ package omemo
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -13,6 +14,7 @@ import (
 
 const (
 	maxJobs    = 1000
+	maxForeign = 900 // of those that others can cause
 	jobTimeout = 2 * time.Minute
 	jobsAtOnce = 8
 )
@@ -21,7 +23,11 @@ const (
 func (m *Manager) later(name string, wait time.Duration, f func(context.Context) error) {
 	m.jobMu.Lock()
 	defer m.jobMu.Unlock()
-	if m.jobs[name] || len(m.jobs) >= maxJobs {
+	most := maxForeign
+	if name == "republish" || name == "return" || name == "catch-up" || strings.HasPrefix(name, "trust ") {
+		most = maxJobs
+	}
+	if m.jobs[name] || len(m.jobs) >= most {
 		return
 	}
 	m.jobs[name] = true
