@@ -160,7 +160,13 @@ func TestStorm(t *testing.T) {
 		var ours [3]*person
 		var pools [3]*pool
 		var theirs [3]*testclient.Slixmpp
-		for i, speaks := range []string{"old", "new", "both"} {
+		kinds := []string{"old", "new", "both"}
+		if s.Name == testbed.Ejabberd {
+			// It does not know max_items as python-omemo's glue asks for it, so that the keys
+			// of two devices of version 2 do not fit there.
+			kinds[2] = "old"
+		}
+		for i, speaks := range kinds {
 			pools[i] = &pool{}
 			ours[i] = signIn(t, testclient.Config(s, a, pw), omemo.Config{Mode: omemo.On}, func(c *client.Client) {
 				c.HandleMessage(confab.StageUnwrap, pools[i].hold)

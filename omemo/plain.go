@@ -28,6 +28,7 @@ const (
 	// consumedAfter is when a message that a later stage has consumed counts as dealt
 	// with.
 	consumedAfter = time.Minute
+	flushAfter    = time.Second
 )
 
 // plain knows what was decrypted and not yet handled.
@@ -35,6 +36,8 @@ type plain struct {
 	old   map[string]bool // left by an earlier run of the program
 	under []underWay
 	gone  []string // handled, and to be deleted with the next transaction
+
+	flushing bool // or soon by one of its own
 }
 
 type underWay struct {
@@ -154,7 +157,36 @@ func (m *Manager) delivered(_ context.Context, msg *confab.Message) error {
 func (m *Manager) forgetPlain(e handled) {
 	if e.m == m {
 		m.forgetHash(e.hash)
+		m.flushSoon()
 	}
+}
+
+// flushSoon deletes what was handled if no other transaction does it before, and before
+// the session is closed.
+func (m *Manager) flushSoon() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.plain.flushing {
+		return
+	}
+	m.plain.flushing = true
+	m.s.Go(func(ctx context.Context) {
+		t := time.NewTimer(flushAfter)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.plain.flushing = false
+		if len(m.plain.gone) == 0 {
+			return
+		}
+		if m.st.update(context.WithoutCancel(ctx), m.plain.flush) == nil {
+			m.plain.gone = nil
+		}
+	})
 }
 
 // forgetHash lets a message be deleted, with the next transaction.

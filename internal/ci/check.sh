@@ -49,6 +49,15 @@ features() {
 	[ -z "$bad" ] || { echo "a feature imports:"; echo "$bad"; return 1; }
 }
 
+# database: nobody but the store pulls one in, nor curves but encryption.
+database() {
+	local module bad
+	module=$($GO list -m) || return 1
+	bad=$($GO list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep ' modernc.org/sqlite' | cut -d' ' -f1 | grep -vE "^$module/(store|examples)(/|$)")
+	bad+=$($GO list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep ' filippo.io/edwards25519' | cut -d' ' -f1 | grep -vE "^$module/(omemo|store|examples)(/|$)")
+	[ -z "$bad" ] || { echo "heavy dependencies of:"; echo "$bad"; return 1; }
+}
+
 has_go() { compgen -G "$1/*.go" >/dev/null; }
 
 check gofmt formatted
@@ -63,4 +72,5 @@ if has_go client; then
 	check "client imports no feature" layering ./client '^\.(/client|(/client)?/internal/.*)?$'
 fi
 check "no feature imports client" features
+check "heavy dependencies stay behind their package" database
 exit $failed
