@@ -46,7 +46,7 @@ func (t *tour) secrets(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if m.Text != secret || m.Seal == nil {
-		return "", fmt.Errorf("Bob has read %q, encrypted: %v", m.Text, m.Seal != nil)
+		return "", fmt.Errorf("it is %q that Bob has read, encrypted: %v", m.Text, m.Seal != nil)
 	}
 	say("Bob reads %q; it came encrypted with %s, from the key %s", m.Text, m.Seal.Scheme, m.Seal.Sender)
 	if _, err := t.bob.chats.With(alice).Reply(ctx, m, "I will be there."); err != nil {
@@ -56,7 +56,7 @@ func (t *tour) secrets(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if m.Seal == nil || m.ReplyTo == nil || m.ReplyTo.ID != sent.ID {
-		return "", errors.New("Bob's answer is not encrypted, or no answer")
+		return "", errors.New("the answer is not encrypted, or no answer")
 	}
 	say("Alice reads his answer: %q", m.Text)
 

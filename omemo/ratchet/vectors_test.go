@@ -120,12 +120,6 @@ type vectorStep struct {
 	PartyAfter                    *vectorParty `json:"party_after"`
 }
 
-// replayer has the parties of a file of vectors.
-type replayer struct {
-	v       Version
-	parties map[string]*replayParty
-}
-
 type replayParty struct {
 	vectorParty
 	id      *Identity
