@@ -301,7 +301,12 @@ func (m *Manager) note(tx Tx, addr jid.JID, p *peer, id uint32, k ratchet.Identi
 	if err != nil {
 		return t, false, err
 	}
-	d := p.add(id)
+	d, gone := p.add(id)
+	if gone != nil {
+		if err := forget(tx, addr, gone); err != nil {
+			return t, false, err
+		}
+	}
 	other := !d.Key.Same(k)
 	if met && other && !d.Key.IsZero() && t != Undecided {
 		// Another key for a device that had one is never trusted by itself.

@@ -82,19 +82,37 @@ func (p *peer) device(id uint32) *device {
 }
 
 // add returns the device with an id, a new one if there was none. Of those that are in
-// no list only so many are kept.
-func (p *peer) add(id uint32) *device {
+// no list only so many are kept: gone is one that is not any more.
+func (p *peer) add(id uint32) (d, gone *device) {
 	if d := p.device(id); d != nil {
-		return d
+		return d, nil
 	}
 	if len(p.Devices) >= 2*maxDevices {
 		if i := slices.IndexFunc(p.Devices, func(d *device) bool { return !d.V1 && !d.V2 }); i >= 0 {
+			gone = p.Devices[i]
 			p.Devices = slices.Delete(p.Devices, i, i+1)
 		}
 	}
-	d := &device{ID: id}
+	d = &device{ID: id}
 	p.Devices = append(p.Devices, d)
-	return d
+	return d, gone
+}
+
+// forget deletes what is stored of a device that is not kept any more, but for what the
+// user has decided about its key.
+func forget(tx Tx, addr jid.JID, d *device) error {
+	for _, v := range versions {
+		if err := tx.Delete(bucketSession, sessionKey(v, addr, d.ID)); err != nil {
+			return err
+		}
+	}
+	if d.Key.IsZero() {
+		return nil
+	}
+	if t, _, err := trustOf(tx, addr, d.Key); err != nil || t == Verified || t == Distrusted {
+		return err
+	}
+	return tx.Delete(bucketTrust, trustKey(addr, d.Key))
 }
 
 // set takes a list, and reports whether it says something new.
@@ -106,7 +124,7 @@ func (p *peer) set(v ratchet.Version, list []listed) bool {
 		}
 	}
 	for _, l := range list {
-		d := p.add(l.id)
+		d, _ := p.add(l.id)
 		if in := d.in(v); !*in {
 			*in, changed = true, true
 		}
