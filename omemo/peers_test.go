@@ -15,7 +15,7 @@ func TestForgets(t *testing.T) {
 	store := &MemoryStore{}
 	m, _ := sender(t, store, 1)
 	var verified ratchet.IdentityKey
-	for i := range 5 * maxDevices {
+	for i := range 3 * maxDevices {
 		id, err := ratchet.NewIdentity(rand.Reader)
 		require.NoError(t, err)
 		rec := ratchet.NewRecord(ratchet.V2)
