@@ -29,6 +29,12 @@ var node = pubsub.Config{Access: pubsub.AccessWhitelist, Persist: pubsub.Yes, Ma
 
 // Config are the settings of [Bookmarks].
 type Config struct {
+	// Rooms joins and leaves the rooms, in the place of Join and Leave; a *muc.Client
+	// does.
+	Rooms Rooms
+	// Nick is the nickname for rooms whose bookmark has none, with Rooms; by default the
+	// part of the own address before the @.
+	Nick string
 	// Join enters a room that has Autojoin. It is called again for a room that one is
 	// in already, which is no error. Nil joins nothing. The context ends when the
 	// room is not to be joined any more, or when the stream is lost: after the next
@@ -37,6 +43,41 @@ type Config struct {
 	// Leave leaves a room that is no bookmark any more, or whose Autojoin was cleared.
 	// It is called for rooms that one is not in, too. It must not be set without Join.
 	Leave func(ctx context.Context, m Bookmark)
+}
+
+// Rooms joins and leaves rooms. A *muc.Client does.
+type Rooms interface {
+	// EnterRoom enters a room; one that one is in already is no error.
+	EnterRoom(ctx context.Context, room jid.JID, nick, password string) error
+	// LeaveRoom leaves one; one that one is not in is no error.
+	LeaveRoom(ctx context.Context, room jid.JID) error
+}
+
+// byRooms makes Join and Leave of Rooms.
+func (c *Config) byRooms(s confab.Session) error {
+	if c.Rooms == nil {
+		return nil
+	}
+	if c.Join != nil || c.Leave != nil {
+		return errors.New("bookmarks: Config.Rooms stands in the place of Config.Join and Config.Leave")
+	}
+	rooms, always := c.Rooms, c.Nick
+	c.Join = func(ctx context.Context, m Bookmark) error {
+		nick := m.Nick
+		if nick == "" {
+			nick = always
+		}
+		if nick == "" {
+			nick = s.LocalAddr().Localpart()
+		}
+		return rooms.EnterRoom(ctx, m.Room, nick, m.Password)
+	}
+	c.Leave = func(ctx context.Context, m Bookmark) {
+		if err := rooms.LeaveRoom(ctx, m.Room); err != nil && ctx.Err() == nil {
+			s.Emit(confab.HandlerError{Err: fmt.Errorf("bookmarks: leaving %s: %w", m.Room, err)})
+		}
+	}
+	return nil
 }
 
 // The events that tell how the list has changed, whoever has changed it.
@@ -88,6 +129,9 @@ type write struct {
 
 // New puts bookmarks on a session, before it runs.
 func New(s confab.Session, cfg Config) (*Bookmarks, error) {
+	if err := cfg.byRooms(s); err != nil {
+		return nil, err
+	}
 	if cfg.Leave != nil && cfg.Join == nil {
 		return nil, errors.New("bookmarks: Config.Leave needs Config.Join")
 	}

@@ -1,10 +1,7 @@
 // Package bookmarks is the list of rooms that a user keeps on the server, the same
 // for all clients of the account (XEP-0402).
 //
-//	b, err := bookmarks.New(c, bookmarks.Config{
-//		Join:  func(ctx context.Context, m bookmarks.Bookmark) error { ... },
-//		Leave: func(ctx context.Context, m bookmarks.Bookmark) { ... },
-//	})
+//	b, err := bookmarks.New(c, bookmarks.Config{Rooms: muc.New(c, muc.Config{}), Nick: "Alice"})
 //	confab.On(c, func(ctx context.Context, e bookmarks.Added) { ... })
 //	...
 //	m, _ := b.Get(room)
@@ -26,7 +23,8 @@
 //
 // # Rooms
 //
-// The functions in [Config] join and leave rooms: all that have Autojoin are joined
+// Config.Rooms joins and leaves rooms, or the functions Join and Leave of a program that
+// does it in another way: all that have Autojoin are joined
 // after each new sign-in, eight at a time. When Autojoin is set the room is joined,
 // when it is cleared, or the bookmark removed, the room is left, on whatever device
 // that was. After a resumption nothing is done: nothing was lost.

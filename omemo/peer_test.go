@@ -231,8 +231,11 @@ func TestStorm(t *testing.T) {
 		}
 		await := func(while func()) {
 			t.Helper()
-			late := time.After(2 * testclient.Patience)
+			late, left := time.After(2*testclient.Patience), -1
 			for m := missing(); m != nil; m = missing() {
+				if left < 0 || len(m) < left { // it goes on
+					late, left = time.After(2*testclient.Patience), len(m)
+				}
 				while()
 				select {
 				case <-late:
