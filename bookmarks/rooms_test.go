@@ -26,14 +26,13 @@ func TestRooms(t *testing.T) {
 			rooms  *muc.Client
 			marks  *bookmarks.Bookmarks
 			states *testclient.Seen[muc.State]
-			failed *testclient.Seen[bookmarks.JoinFailed]
 		}
 		sign := func(address, password string) *device {
 			d := &device{}
 			d.Client = testclient.Up(t, testclient.Config(s, address, password), func(c *client.Client) {
 				var err error
 				d.rooms = muc.New(c, muc.Config{})
-				d.states, d.failed = testclient.Watch[muc.State](c), testclient.Watch[bookmarks.JoinFailed](c)
+				d.states = testclient.Watch[muc.State](c)
 				d.marks, err = bookmarks.New(c, bookmarks.Config{Rooms: d.rooms})
 				require.NoError(t, err)
 			})
@@ -74,11 +73,5 @@ func TestRooms(t *testing.T) {
 			require.NoError(t, phone.marks.Refresh(ctx)) // 23.01 tells nobody
 		}
 		in(phone, muc.Out)
-		// A room that is no more is not made again.
-		gone := jid.MustParse("b" + confab.NewID()[:10] + "@" + s.Rooms)
-		require.NoError(t, desk.marks.Set(ctx, bookmarks.Bookmark{Room: gone, Nick: "x", Autojoin: true}))
-		require.Error(t, desk.failed.Next(t, nil).Err)
-		_, err = bookmarks.New(desk, bookmarks.Config{Rooms: desk.rooms, Leave: nil, Join: nil, Nick: "y"})
-		require.NoError(t, err)
 	})
 }
