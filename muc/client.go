@@ -33,6 +33,8 @@ type Client struct {
 	mu    sync.Mutex
 	up    bool
 	rooms map[string]*Room // by bare address
+
+	watched map[string]jid.JID // services that tell of activity
 }
 
 // atOnce is how many rooms are entered again at once.
@@ -53,6 +55,7 @@ func New(s confab.Session, cfg Config) *Client {
 	s.Advertise(NS, nsConference, nsOccupant, nsHats, nsModerate, nsMentioned)
 	s.HandlePresence(c.presence)
 	s.HandleMessage(confab.StageDecrypt, c.mark)
+	s.HandleMessage(confab.StageInterpret, c.active)
 	s.HandleMessage(confab.StageInterpret, c.message)
 	s.HandleMessage(confab.StageError, c.bounced)
 	s.OnUp(func(_ context.Context, fresh bool) error {
@@ -63,6 +66,12 @@ func New(s confab.Session, cfg Config) *Client {
 			r.linkUp(fresh)
 		}
 		return nil
+	})
+	// Behind the first presence: before it the service would hear of nobody.
+	confab.On(s, func(ctx context.Context, e confab.Ready) {
+		if e.Fresh {
+			_ = c.watchAgain(ctx) // fails only when the session ends
+		}
 	})
 	s.OnDown(func(err error, lost bool) {
 		c.mu.Lock()

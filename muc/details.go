@@ -33,6 +33,9 @@ type Details struct {
 	// has to wait between two messages (XEP-0500).
 	Avatar   string
 	SlowMode time.Duration
+	// PerHour is how many messages are said in an hour (XEP-0502); -1 if the room does
+	// not tell.
+	PerHour float64
 	// Info is the whole answer.
 	Info disco.Info
 }
@@ -58,7 +61,7 @@ func GetDetails(ctx context.Context, s confab.Requester, room jid.JID) (Details,
 func detailsOf(i disco.Info) Details {
 	can := abilitiesOf(i)
 	d := Details{
-		Occupants: -1, Info: i,
+		Occupants: -1, PerHour: -1, Info: i,
 		Persistent: i.Has("muc_persistent"), Public: i.Has("muc_public"), MembersOnly: i.Has("muc_membersonly"),
 		Moderated: i.Has("muc_moderated"), NonAnonymous: i.Has("muc_nonanonymous"), Password: i.Has("muc_passwordprotected"),
 		OccupantIDs: can.ids, StanzaIDs: can.sids, SelfPing: i.Has(NS + "#self-ping-optimization"),
@@ -79,6 +82,9 @@ func detailsOf(i disco.Info) Details {
 	}
 	if n, err := strconv.Atoi(get("slow_mode_duration")); err == nil && n > 0 && n < 1<<30 {
 		d.SlowMode = time.Duration(n) * time.Second
+	}
+	if n, err := strconv.ParseFloat(f.Get("{urn:xmpp:muc-activity}message-activity"), 64); err == nil && n >= 0 && n < 1e9 {
+		d.PerHour = n
 	}
 	if name := f.Get(prefix + "roomname"); name != "" && d.Name == "" {
 		d.Name = name
