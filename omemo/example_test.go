@@ -26,7 +26,7 @@ func Example() {
 			panic(err)
 		}
 		chats := chat.New(c, chat.Config{})
-		keys, err := omemo.New(c, omemo.Config{}) // a program sets Config.Store
+		keys, err := omemo.New(c, omemo.Config{Store: &omemo.MemoryStore{}}) // a program keeps its keys: OpenFileStore
 		if err != nil {
 			panic(err)
 		}
@@ -67,7 +67,7 @@ func ExampleManager_SetMode() {
 		panic(err)
 	}
 	chats := chat.New(c, chat.Config{})
-	keys, err := omemo.New(c, omemo.Config{})
+	keys, err := omemo.New(c, omemo.Config{Store: &omemo.MemoryStore{}})
 	if err != nil {
 		panic(err)
 	}

@@ -17,8 +17,8 @@ import (
 
 // Config has the settings of a [Manager].
 type Config struct {
-	// Store keeps the keys of this device. Without one they are in memory, and the
-	// device is another one at each start of the program: good for tests only.
+	// Store keeps the keys of this device: see [OpenFileStore]. It must not be nil. A
+	// &[MemoryStore]{} is for tests: the account gets another device with each.
 	Store Store
 	// Mode is that of conversations for which SetMode was not called.
 	Mode Mode
@@ -102,7 +102,7 @@ type Manager struct {
 // matter. It makes the keys of this device if the store has none.
 func New(s confab.Session, cfg Config) (*Manager, error) {
 	if cfg.Store == nil {
-		cfg.Store = &MemoryStore{}
+		return nil, errors.New("omemo: Config.Store is missing: OpenFileStore keeps the keys in a file; &MemoryStore{} is for tests")
 	}
 	if cfg.Mode > Required {
 		return nil, fmt.Errorf("omemo: there is no mode %d", cfg.Mode)

@@ -97,6 +97,9 @@ func (m *Manager) inClear(msg *confab.Message) error {
 	if m.Mode(conv) != Required || msg.Source == confab.Archive && !msg.By.Equal(m.addr) && !msg.By.Equal(conv) {
 		return nil
 	}
+	if conv.Localpart() == "" || !msg.HasBody && !msg.HasSubject && (msg.Type == stanza.NormalMessage || msg.Type == stanza.HeadlineMessage) {
+		return nil // of a server, or an event
+	}
 	d := confab.Draft{Type: msg.Type, Body: msg.Body}
 	if !msg.HasBody && msg.HasSubject {
 		d.Subject, d.SetSubject = msg.Subject, true

@@ -133,11 +133,9 @@ func hasContent(d *confab.Draft, children []*confab.Element) bool {
 		// The topic of a room is no message, and the room has to read it.
 		return d.Type != stanza.GroupChatMessage
 	}
-	if d.Type == stanza.NormalMessage || d.Type == stanza.HeadlineMessage {
-		return false
-	}
+	form := d.Type == stanza.NormalMessage // for a room, such as a request for voice
 	return slices.ContainsFunc(children, func(c *confab.Element) bool {
-		return !stays(c) && !pointsOnly(c) && !forClients(c)
+		return !stays(c) && !pointsOnly(c) && !forClients(c) && !(form && c.Name.Space == "jabber:x:data")
 	})
 }
 

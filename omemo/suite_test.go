@@ -46,6 +46,9 @@ type person struct {
 func signIn(tb testing.TB, cfg client.Config, ocfg omemo.Config, setup ...func(*client.Client)) *person {
 	tb.Helper()
 	p := &person{ctx: testclient.Context(tb)}
+	if ocfg.Store == nil {
+		ocfg.Store = &omemo.MemoryStore{}
+	}
 	p.Client = testclient.Up(tb, cfg, append([]func(*client.Client){func(c *client.Client) {
 		var err error
 		p.chats = chat.New(c, chat.Config{Reveal: func(jid.JID) bool { return true }})

@@ -374,6 +374,18 @@ func TestModes(t *testing.T) {
 		require.ErrorIs(t, b2.dark.Next(t, nil).Err, omemo.ErrNotForThisDevice)
 		nk := a.news.Next(t, func(e omemo.NewKey) bool { return e.Device.ID == b2.keys.Own().ID })
 		require.Equal(t, omemo.Undecided, nk.Device.Trust)
+		// Nor does any kind of message slip out in clear.
+		for _, d := range []confab.Draft{
+			{Type: stanza.NormalMessage, Body: "x"}, {Type: stanza.HeadlineMessage, Body: "x"}, {Subject: "x"}, {SetSubject: true},
+			{Type: stanza.NormalMessage, Extra: []any{confab.El("urn:x", "secret").SetText("x")}},
+			{Extra: []any{confab.El("jabber:x:oob", "x", confab.El("jabber:x:oob", "url").SetText("https://x"))}},
+			{Thread: "t", Extra: []any{confab.El("urn:xmpp:message-correct:0", "replace").Set("id", "1"), confab.El("urn:x", "secret")}},
+		} {
+			d.To = b.bare()
+			sent, err := a.SendMessage(ctx, d)
+			require.NoError(t, err)
+			require.NotNil(t, sent.Seal, "%+v", d)
+		}
 		// Receipts and such go in clear, and say nothing.
 		_, err = a.SendMessage(ctx, confab.Draft{To: b.bare(), Type: stanza.ChatMessage, Extra: []any{confab.El("urn:xmpp:receipts", "received").Set("id", "x")}})
 		require.NoError(t, err)
