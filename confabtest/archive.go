@@ -100,6 +100,13 @@ func (a *archive) add(id string, other addr, e *confab.Element) {
 	a.kept = append(a.kept, keptMessage{id, now(), other, c})
 }
 
+// replace puts something else in the place of a message.
+func (a *archive) replace(id string, e *confab.Element) {
+	if i := slices.IndexFunc(a.kept, func(k keptMessage) bool { return k.id == id }); i >= 0 {
+		a.kept[i].e = e
+	}
+}
+
 // limits of a page.
 const (
 	archivePage    = 50

@@ -25,6 +25,7 @@ type room struct {
 	entered   int // how many ever did
 	subject   *confab.Element
 	history   []past
+	archive   archive
 	card      *confab.Element
 	asked     map[string]pendingIQ
 }

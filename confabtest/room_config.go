@@ -72,6 +72,8 @@ func (r *room) iq(q *request) {
 		r.ownerIQ(q)
 	case q.payload.Is(nsRegister, "query"):
 		r.registerIQ(q)
+	case q.payload.Name.Space == nsMAM && r.rs.srv.cfg.has(Archives):
+		r.archiveIQ(q)
 	case q.typ == "set" && q.payload.Is(nsModerate, "moderate"):
 		r.moderate(q)
 	case q.typ == "get" && q.payload.Is(nsVCard, "vCard"):
@@ -118,11 +120,15 @@ func (r *room) info() *confab.Element {
 	if r.get("roomsecret") != "" {
 		lock = "muc_passwordprotected"
 	}
-	q := info("conference", "text", r.get("roomname"), []string{
+	features := []string{
 		nsInfo, nsItems, nsMUC, nsMUCSelfPing, nsOccupant, nsSID, nsModerate, nsHats, nsPing, nsRegister, nsVCard,
 		pick("persistentroom", "persistent", "temporary"), pick("publicroom", "public", "hidden"),
 		pick("membersonly", "membersonly", "open"), pick("moderatedroom", "moderated", "unmoderated"), who, lock,
-	})
+	}
+	if r.rs.srv.cfg.has(Archives) {
+		features = append(features, nsMAM, nsMAMExt)
+	}
+	q := info("conference", "text", r.get("roomname"), features)
 	f := form.New(form.Result, nsMUC+"#roominfo")
 	f.Set("muc#roominfo_description", r.get("roomdesc")).Set("muc#roominfo_lang", r.get("lang")).
 		Set("muc#roominfo_occupants", strconv.Itoa(len(r.occupants))).

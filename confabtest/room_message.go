@@ -79,6 +79,7 @@ func (r *room) groupchat(o *occupant, from addr, e *confab.Element) {
 	e.Add(confab.El(nsSID, "stanza-id").Set("by", r.addr.String()).Set("id", id))
 	if subject != nil && body == nil {
 		r.subject = delayed(e, r.addr, now())
+		r.record(e, id)
 	} else if worthKeeping(e) {
 		r.keep(past{e, id, now()})
 	}
@@ -88,6 +89,30 @@ func (r *room) groupchat(o *occupant, from addr, e *confab.Element) {
 func (r *room) keep(p past) {
 	if r.history = append(r.history, p); len(r.history) > mostPast {
 		r.history = slices.Delete(r.history, 0, 1)
+	}
+	r.record(p.e, p.id)
+}
+
+// record puts a message into the room's archive (XEP-0313 §5).
+func (r *room) record(e *confab.Element, id string) {
+	if from, err := parseAddr(e.Get("from")); err == nil && r.rs.srv.cfg.has(Archives) {
+		r.archive.add(id, from, e)
+	}
+}
+
+// archiveIQ answers queries of the room's archive, of those who could enter.
+func (r *room) archiveIQ(q *request) {
+	aff := r.affiliation(q.from)
+	switch {
+	case aff == "outcast", r.is("membersonly") && aff == "none",
+		r.get("roomsecret") != "" && aff == "none" && r.of(q.from) == nil:
+		q.fail("auth", "forbidden", "")
+	case q.payload.Name.Local == "query":
+		r.archive.answer(q)
+	case q.payload.Name.Local == "metadata" && q.typ == "get":
+		q.result(r.archive.metadata())
+	default:
+		q.fail("cancel", "feature-not-implemented", "")
 	}
 }
 
@@ -227,6 +252,7 @@ func (r *room) moderate(q *request) {
 	p.e = with(was)
 	p.e.Children = drop(was, func(k *confab.Element) bool { return k.Name.Space != nsOccupant && !k.Is(nsSID, "stanza-id") })
 	p.e.Add(said("retracted").Set("stamp", now().UTC().Format(time.RFC3339)))
+	r.archive.replace(id, p.e)
 	fresh := newID()
 	e := el("message", "groupchat", fresh, r.addr, addr{}, said("retract").Set("id", id),
 		confab.El(nsSID, "stanza-id").Set("by", r.addr.String()).Set("id", fresh))

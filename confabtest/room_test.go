@@ -1,6 +1,7 @@
 package confabtest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/confab-im/confab"
@@ -146,4 +147,49 @@ func TestRoomPages(t *testing.T) {
 	if q = ask("<max>0</max>"); len(q.Children) != 1 {
 		t.Errorf("count: %s", q)
 	}
+}
+
+// TestRoomArchive: a room keeps what was said, under the ids that messages carry, for
+// those who may enter.
+func TestRoomArchive(t *testing.T) {
+	srv := newServer(t, Config{})
+	r, j, n := signIn(t, srv, "romeo", "r"), signIn(t, srv, "juliet", "j"), signIn(t, srv, "nurse", "n")
+	r.enter("romeo", "")
+	r.Send("<iq type='set' id='1' to='" + testRoom + "'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+	r.Next()
+	var ids []string
+	for _, text := range []string{"one", "two", "three"} {
+		r.Send("<message type='groupchat' to='" + testRoom + "'><body>" + text + "</body></message>")
+		ids = append(ids, r.Next().Child(nsSID, "stanza-id").Get("id"))
+	}
+	r.Send("<message type='groupchat' to='" + testRoom + "'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>")
+	r.Next()
+	r.Send("<iq type='set' id='2' to='" + testRoom + "'><moderate xmlns='urn:xmpp:message-moderate:1' id='" + ids[1] + "'><retract xmlns='urn:xmpp:message-retract:1'/></moderate></iq>")
+	ids = append(ids, r.Next().Child(nsSID, "stanza-id").Get("id"))
+	r.Next()
+	const query = "<query xmlns='urn:xmpp:mam:2' queryid='q'><set xmlns='http://jabber.org/protocol/rsm'><max>10</max></set></query>"
+	j.Send("<iq type='set' id='3' to='" + testRoom + "'>" + query + "</iq>")
+	for i, want := range ids {
+		e := j.Next()
+		res := e.Child(nsMAM, "result")
+		m := res.Child(nsForward0, "forwarded").Child(nsClient, "message")
+		if e.Get("from") != testRoom || res.Get("id") != want || (m.ChildText(nsClient, "body") == "two") || (m.Child(nsRetract, "retracted") != nil) != (i == 1) {
+			t.Errorf("result %d: %s", i, e)
+		}
+	}
+	if fin := j.Next().Child(nsMAM, "fin"); fin.Get("complete") != "true" {
+		t.Errorf("fin: %s", fin)
+	}
+	j.Send("<iq type='get' id='4' to='" + testRoom + "'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
+	if info := j.Next().String(); !strings.Contains(info, nsMAM) {
+		t.Errorf("info: %s", info)
+	}
+	j.Send("<iq type='get' id='5' to='" + testRoom + "'><metadata xmlns='urn:xmpp:mam:2'/></iq>")
+	if m := j.Next().Child(nsMAM, "metadata"); m.Child(nsMAM, "start").Get("id") != ids[0] || m.Child(nsMAM, "end").Get("id") != ids[3] {
+		t.Errorf("metadata: %s", m)
+	}
+	r.Send("<iq type='set' id='6' to='" + testRoom + "'><query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='outcast' jid='nurse@confab.test'/></query></iq>")
+	r.Next()
+	n.Send("<iq type='set' id='7' to='" + testRoom + "'>" + query + "</iq>")
+	n.errs("forbidden")
 }

@@ -18,11 +18,15 @@
 //
 // An archive that is followed has no holes. On every fresh sign-in, before the user
 // hears [confab.Ready] if it is quick and beside it if not, what was missed since the
-// last message that is known for sure is read: see [Archives.Follow] and
+// last message that is known for sure is read: see [Archives.CatchUp] and
 // Config.NoFollow. That place, the cursor, is in the Config.Store; a live message moves
 // it only when nothing is missing before. Where a limit cuts the catching up short, a
 // [Gap] says what is missing, and [Archives.Fill] reads it, whenever the program
 // likes. Progress is told as it goes.
+//
+// Rooms that are kept by the muc package are followed, too, if it is given the archives:
+//
+//	rooms := muc.New(c, muc.Config{Archives: archives})
 //
 // XEPs: 0313, 0059, 0441.
 package mam

@@ -323,7 +323,7 @@ func (f *follower) forward(ctx context.Context, c cursor) error {
 func (f *follower) begin(ctx context.Context) error {
 	cfg := &f.a.cfg
 	if cfg.First == 0 && cfg.FirstAge == 0 {
-		now := cursor{Stamp: time.Now().UTC()}
+		var now cursor // of an archive that is empty all that follows is new
 		for p, err := range f.a.pages(ctx, Query{Archive: f.archive, Backwards: true, Limit: 1}) {
 			if err != nil {
 				return err
@@ -426,7 +426,10 @@ func (f *follower) deliver(ctx context.Context, rs []raw) error {
 			continue
 		}
 		res, err := f.a.open(ctx, Query{Archive: f.archive}, r, -1)
-		if err != nil {
+		if err != nil { // it was not handed on: the next attempt does that
+			f.mu.Lock()
+			delete(f.ids, r.id)
+			f.mu.Unlock()
 			return err
 		}
 		if res.Message != nil {

@@ -21,6 +21,10 @@ type Config struct {
 	// PingTimeout is how long an answer to that may take, and Patience how long an
 	// attempt to enter a room again; a minute each if 0.
 	PingTimeout, Patience time.Duration
+	// Archives, if not nil, read what was said while the user was not in a room, where
+	// the room keeps an archive; else the room is asked for its short history. Give it
+	// the program's *mam.Archives.
+	Archives Archives
 }
 
 // A Client is the user's rooms. Make one with [New]. Its methods may be called from
@@ -58,12 +62,17 @@ func New(s confab.Session, cfg Config) *Client {
 	s.HandleMessage(confab.StageInterpret, c.active)
 	s.HandleMessage(confab.StageInterpret, c.message)
 	s.HandleMessage(confab.StageError, c.bounced)
+	c.watchArchives()
 	s.OnUp(func(_ context.Context, fresh bool) error {
+		all := c.Rooms()
+		for _, r := range all { // before any of them can enter again
+			r.linkUp(fresh)
+		}
 		c.mu.Lock()
 		c.up = true
 		c.mu.Unlock()
-		for _, r := range c.Rooms() {
-			r.linkUp(fresh)
+		for _, r := range all {
+			r.poke()
 		}
 		return nil
 	})

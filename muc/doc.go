@@ -28,6 +28,10 @@
 // before the user came has the source RoomHistory: bots should answer only what is
 // Live. Messages that come twice, as after entering again, are told once.
 //
+// What was said while the user was not there is asked of the room, which tells the last
+// few; or, with Config.Archives, is read from its archive, whole. Such messages have the
+// source Archive, and come beside what is said now: their When tells the order.
+//
 // # Whom to believe
 //
 // Presence and messages from a room's address can only come from its server; what an

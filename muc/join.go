@@ -171,6 +171,7 @@ func (c *Client) Join(ctx context.Context, room jid.JID, nick string, opts ...Jo
 	if err != nil {
 		return nil, err
 	}
+	r.catchUp()
 	c.s.Go(func(ctx context.Context) {
 		r.keep(ctx)
 		r.mu.Lock()
@@ -219,6 +220,9 @@ func (r *Room) enter(ctx context.Context) error {
 	}
 	nick := r.nick
 	r.mu.Unlock()
+	if a := r.c.cfg.Archives; a != nil {
+		a.Left(r.jid) // what comes from now on may have a hole before it
+	}
 	var err error
 	for range maxFallbacks {
 		if err = r.try(ctx, nick, known); !r.opts.fallback || !errors.Is(err, ErrNickTaken) {
@@ -349,10 +353,10 @@ func (r *Room) admit(a *attempt) {
 func (r *Room) historyWanted() *confab.Element {
 	h := confab.El(NS, "history")
 	r.mu.Lock()
-	last := r.last
+	last, archived := r.last, r.archived() && r.followed
 	r.mu.Unlock()
 	switch {
-	case r.opts.nothing:
+	case r.opts.nothing, archived && !last.IsZero():
 		return h.Set("maxchars", "0").Set("maxstanzas", "0")
 	case !last.IsZero():
 		return h.Set("seconds", strconv.Itoa(int(time.Since(last)/time.Second)+overlap))

@@ -88,7 +88,6 @@ func (r *Room) linkUp(fresh bool) {
 		r.set(Suspect, &Error{Room: r.jid, Kind: ErrForgotten})
 	}
 	r.mu.Unlock()
-	r.poke()
 }
 
 // linkLost is called when a stream has ended for good, and with it the user's presence
@@ -192,12 +191,12 @@ func (r *Room) reenter(ctx context.Context) {
 	}
 	if err == nil && r.Created() {
 		// It went with its last occupant. Others wait until it is opened again.
-		if err = r.open(tctx); err != nil {
+		if err := r.open(tctx); err != nil {
 			r.c.s.Emit(confab.HandlerError{Err: err})
 		}
-		return
 	}
 	if err == nil {
+		r.catchUp()
 		return
 	}
 	r.mu.Lock()

@@ -12,7 +12,6 @@ import (
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/client"
 	"github.com/confab-im/confab/confabtest"
-	"github.com/confab-im/confab/internal/testbed"
 	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/muc"
 	"github.com/stretchr/testify/assert"
@@ -238,69 +237,6 @@ func TestUnableToReturn(t *testing.T) {
 		blocked.Store(false)
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, []muc.Status{muc.Suspect, muc.Rejoining, muc.Joined}, p.seen())
-	})
-}
-
-// TestRestarts: the server is restarted under ten rooms, again and again. Each room is
-// entered again, and the program hears of it once.
-func TestRestarts(t *testing.T) {
-	testbed.EachPrivate(t, func(t *testing.T, s *testbed.Server) {
-		rounds := 10
-		if testing.Short() {
-			rounds = 3
-		}
-		addr, pw := s.Account(t)
-		addr2, pw2 := s.Account(t)
-		cfg := testclient.Config(s, addr, pw)
-		cfg.BackoffMax = 200 * time.Millisecond
-		a := signIn(t, cfg, muc.Config{})
-		cfg2 := testclient.Config(s, addr2, pw2)
-		cfg2.BackoffMax = 200 * time.Millisecond
-		b := signIn(t, cfg2, muc.Config{})
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-		defer cancel()
-		a.ctx, b.ctx = ctx, ctx
-		var rooms []*muc.Room
-		for i := range 10 {
-			r := a.join(t, newRoom(s), "alice", muc.Create(muc.PublicChannel(fmt.Sprint("Room ", i))))
-			rooms = append(rooms, r)
-			b.join(t, r.JID(), "bob")
-			a.states.Next(t, status(muc.Joined))
-			b.states.Next(t, status(muc.Joined))
-		}
-		for round := range rounds {
-			if round%2 == 0 {
-				s.Restart(t)
-			} else {
-				s.Kill(t)
-				s.Start(t)
-			}
-			for _, p := range []*person{a, b} {
-				for range rooms {
-					p.states.Next(t, status(muc.Joined))
-				}
-				count := map[string]int{}
-				for _, e := range p.states.All() {
-					count[e.Status.String()+e.Room.String()]++
-				}
-				for _, r := range rooms {
-					assert.Equal(t, 1, count["Suspect"+r.String()], "round %d", round)
-					assert.Equal(t, 1, count["Rejoining"+r.String()], "round %d", round)
-				}
-				for range len(p.states.All()) {
-					p.states.Next(t, nil)
-				}
-			}
-			for i, r := range rooms {
-				text := fmt.Sprintf("round %d, room %d", round, i)
-				require.Eventually(t, func() bool { _, ok := r.Occupant("bob"); return ok }, testclient.Patience, time.Millisecond)
-				_, err := r.Send(ctx, text)
-				require.NoError(t, err)
-				m := b.heard.Next(t, saying(text))
-				assert.True(t, m.Room.JID().Equal(r.JID()))
-			}
-			assert.Empty(t, b.heard.All(), "nothing is told twice")
-		}
 	})
 }
 

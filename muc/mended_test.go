@@ -54,7 +54,10 @@ func TestAfterClose(t *testing.T) {
 	p := signIn(t, testclient.Embedded(srv, "bob"), muc.Config{})
 	r := p.join(t, jid.MustParse(heath), "bob")
 	require.NoError(t, p.Close(testclient.Context(t)))
-	_, err := r.Send(testclient.Context(t), "hello?")
+	sent, err := r.Send(testclient.Context(t), "hello?")
+	if err == nil { // the end has not come to everybody yet
+		err = sent.Wait(testclient.Context(t), confab.Reflected)
+	}
 	require.ErrorIs(t, err, confab.ErrClosed)
 	require.Error(t, r.SetNick(testclient.Context(t), "robert"))
 	st, _ := r.Status()

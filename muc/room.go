@@ -49,21 +49,25 @@ type Room struct {
 	rename    *renaming
 	leaving   bool
 
-	gone    bool      // the room does not know the user any more
-	doubt   bool      // it may be so: ask
-	last    time.Time // when the room was last heard of
-	since   time.Time // when the user entered
-	fails   int
-	retryAt time.Time
-	asking  bool // for what the room can do, because that has changed
+	gone  bool      // the room does not know the user any more
+	doubt bool      // it may be so: ask
+	last  time.Time // when the room was last heard of
+	since time.Time // when the user entered
+	fails int
+	// stays is how often the user has entered; followed says that the archives know
+	// a place in the room's, so that they can go on from there.
+	stays    int
+	followed bool
+	retryAt  time.Time
+	asking   bool // for what the room can do, because that has changed
 }
 
 // abilities are what a room says of itself: without these, occupants could forge what
 // the room is to vouch for.
-type abilities struct{ ids, sids, hats, moderates bool }
+type abilities struct{ ids, sids, hats, moderates, archive bool }
 
 func abilitiesOf(i disco.Info) abilities {
-	return abilities{ids: i.Has(nsOccupant), sids: i.Has(nsSID) || i.Has("urn:xmpp:mam:2"), hats: i.Has(nsHats), moderates: i.Has(nsModerate)}
+	return abilities{ids: i.Has(nsOccupant), sids: i.Has(nsSID) || i.Has(nsMAM), hats: i.Has(nsHats), moderates: i.Has(nsModerate), archive: i.Has(nsMAM)}
 }
 
 type renaming struct {
