@@ -74,13 +74,14 @@ func (r *room) groupchat(o *occupant, from addr, e *confab.Element) {
 		s.bounce(e, "auth", "forbidden", "")
 		return
 	}
+	worth := worthKeeping(e)
 	e = r.stamped(o, e).Set("from", r.at(o.nick).String())
 	id := newID()
 	e.Add(confab.El(nsSID, "stanza-id").Set("by", r.addr.String()).Set("id", id))
 	if subject != nil && body == nil {
 		r.subject = delayed(e, r.addr, now())
 		r.record(e, id)
-	} else if worthKeeping(e) {
+	} else if worth {
 		r.keep(past{e, id, now()})
 	}
 	r.everybody(e)
