@@ -21,7 +21,7 @@ func (c *Client) answer(m *Message) {
 	if m.Source != confab.Live && m.Source != confab.Offline || !c.mayKnow(m.Chat) {
 		return
 	}
-	d := confab.Draft{To: m.From, Type: m.Type, ID: c.ids.next(), Extra: []any{
+	d := confab.Draft{To: m.From, Type: m.Type, ID: c.ids.Next(), Extra: []any{
 		confab.El(nsReceipts, "received").Set("id", m.ID), confab.El(nsHints, string(Store)),
 	}}
 	c.mu.Lock()

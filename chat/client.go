@@ -30,7 +30,7 @@ type Config struct {
 type Client struct {
 	s   confab.Session
 	cfg Config
-	ids clock
+	ids IDs
 
 	mu      sync.Mutex
 	seen    *dedup
@@ -115,7 +115,7 @@ func (c *Client) interpret(_ context.Context, m *confab.Message) error {
 	} else if c.believesIDs() {
 		cm.ServerID = id(m.StanzaID(own))
 	}
-	c.ids.seen(m.ID)
+	c.ids.Seen(m.ID)
 	if c.isCopy(cm) {
 		return confab.ErrConsumed
 	}

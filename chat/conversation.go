@@ -94,7 +94,7 @@ func (v Conversation) send(ctx context.Context, d confab.Draft) (*confab.Sent, e
 	c := v.c
 	d.To, d.Type = v.peer, stanza.ChatMessage
 	if d.ID == "" {
-		d.ID = c.ids.next()
+		d.ID = c.ids.Next()
 	}
 	d.Extra = append(d.Extra, confab.El(nsSID, "origin-id").Set("id", d.ID))
 	el, err := d.Element()
@@ -129,7 +129,7 @@ func (v Conversation) State(ctx context.Context, s State) error {
 	if v.c.saysAlready(v.peer, s) {
 		return nil
 	}
-	d.To, d.ID = v.peer, v.c.ids.next()
+	d.To, d.ID = v.peer, v.c.ids.Next()
 	if _, err = v.c.s.SendMessage(ctx, d); err == nil {
 		v.c.setState(v.peer, s)
 	}
@@ -164,7 +164,7 @@ func (v Conversation) MarkDisplayed(ctx context.Context, m *Message) error {
 		return fmt.Errorf("chat: the message is of the chat with %s, not with %s", m.Chat, v.peer.Bare())
 	}
 	if m.Markable && m.ID != "" && v.c.mayKnow(m.Chat) {
-		_, err := v.c.s.SendMessage(ctx, confab.Draft{To: v.peer, ID: v.c.ids.next(), Extra: []any{
+		_, err := v.c.s.SendMessage(ctx, confab.Draft{To: v.peer, ID: v.c.ids.Next(), Extra: []any{
 			confab.El(nsMarkers, "displayed").Set("id", m.ID), confab.El(nsHints, string(Store)),
 		}})
 		if err != nil {

@@ -21,14 +21,18 @@ const (
 	plausible = 5 * time.Minute
 )
 
-// A clock makes ordered ids. It never goes back, and never behind what it has seen
-// of others: what answers a message has a later id.
-type clock struct {
+// IDs makes ids of messages that say in what order they were made, so that a [Timeline]
+// has those of one millisecond in it, too. They never go back, and never behind what was
+// seen of others: what answers a message has a later id. The zero value is ready; its
+// methods may be called from any goroutine. It is for packages that send messages of
+// this package their own way.
+type IDs struct {
 	mu   sync.Mutex
 	last int64 // milliseconds
 }
 
-func (c *clock) next() string {
+// Next returns a fresh id.
+func (c *IDs) Next() string {
 	c.mu.Lock()
 	c.last = max(time.Now().UnixMilli(), c.last+1)
 	ms := c.last
@@ -50,8 +54,8 @@ func (c *clock) next() string {
 	return string(b[:])
 }
 
-// seen takes note of another's id.
-func (c *clock) seen(id string) {
+// Seen takes note of another's id. Those that are no ordered ids are passed over.
+func (c *IDs) Seen(id string) {
 	ms, ok := idTime(id)
 	if !ok {
 		return

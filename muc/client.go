@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/chat"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 )
@@ -33,6 +34,7 @@ type Client struct {
 	s     confab.Session
 	cfg   Config
 	slots chan struct{} // for attempts to enter again: so many at once
+	ids   chat.IDs
 
 	mu    sync.Mutex
 	up    bool

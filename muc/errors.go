@@ -106,7 +106,14 @@ func refusal(room jid.JID, se *stanza.Error) *Error {
 		e.Kind = ErrBanned
 	case stanza.ItemNotFound:
 		e.Kind = ErrRoomLocked
-	case stanza.ServiceUnavailable, stanza.ResourceConstraint:
+	case stanza.ServiceUnavailable:
+		// A room that is full says that it is a matter of time (XEP-0045 §7.2.9). So
+		// does a server whose rooms are down: it says so in words.
+		e.Kind = ErrMaxUsers
+		if se.Type == stanza.Cancel || saysDown(se) {
+			e.Kind = ErrUnreachable
+		}
+	case stanza.ResourceConstraint:
 		e.Kind = ErrMaxUsers
 	case stanza.NotAllowed:
 		e.Kind = ErrNotAllowed
@@ -116,6 +123,17 @@ func refusal(room jid.JID, se *stanza.Error) *Error {
 		e.Kind = ErrUnreachable
 	}
 	return e
+}
+
+// saysDown reports whether an error's text is that of Prosody for a component that is
+// not connected.
+func saysDown(se *stanza.Error) bool {
+	for _, text := range se.Text {
+		if strings.Contains(strings.ToLower(text), "component unavailable") {
+			return true
+		}
+	}
+	return false
 }
 
 // final reports whether there is no use in trying again.

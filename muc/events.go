@@ -20,7 +20,9 @@ const (
 	Joined
 	// Suspect: the user may be there or not; it is being found out.
 	Suspect
-	// Rejoining: the room has lost the user, who is about to enter again.
+	// Rejoining: the room has lost the user, who is about to enter again. It is told
+	// once more if the room goes on refusing that, with the reason, such as
+	// [ErrNickTaken].
 	Rejoining
 	// Out: the user is not there and will not enter again by itself.
 	Out

@@ -51,7 +51,8 @@ func Create(edit ...func(*Settings)) JoinOption {
 	return func(o *joinOptions) { o.create = append(o.create, edit...) }
 }
 
-// MustExist makes Join fail with [ErrNoRoom] rather than make a new room.
+// MustExist makes Join fail with [ErrNoRoom] rather than make a new room. It holds for
+// entering again, too: the room is Out then.
 func MustExist() JoinOption { return func(o *joinOptions) { o.mustExist = true } }
 
 // attempt is one try to enter. The room's lock guards it.
@@ -78,6 +79,10 @@ func (a *attempt) end(err error) {
 // subjectPatience is how long a room that has let the user in may be silent before it
 // tells what it is about. All do; but the standard did not always say so.
 const subjectPatience = 10 * time.Second
+
+// maxEarly is how long after that history is still believed, if no subject comes and
+// nobody says anything.
+const maxEarly = time.Minute
 
 // maxFallbacks is how many other nicknames are tried.
 const maxFallbacks = 8
@@ -188,10 +193,6 @@ func (r *Room) setUp(ctx context.Context) error {
 	if !r.Created() {
 		return nil
 	}
-	if r.opts.mustExist {
-		_ = r.Leave(ctx)
-		return &Error{Room: r.jid, Kind: ErrNoRoom}
-	}
 	err := r.open(ctx)
 	if err != nil {
 		_ = r.Leave(ctx)
@@ -288,10 +289,13 @@ func (r *Room) try(ctx context.Context, nick string, exists bool) error {
 	if err == nil || a.over && a.err == nil {
 		r.early = r.early || !a.over // history may come yet
 		r.admit(a)
+		err = a.err
+	}
+	if err == nil {
 		return nil
 	}
 	r.att = nil
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errMade) {
 		// It may let us in yet. Nobody wants that any more.
 		r.c.s.Go(func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -325,9 +329,16 @@ func (r *Room) await(ctx context.Context, a *attempt) error {
 	}
 }
 
+// errMade is why a room that was made, but should have existed, is left.
+var errMade = errors.New("it would have been made")
+
 // admit takes over what an attempt has brought. The lock is held.
 func (r *Room) admit(a *attempt) {
 	if a.over {
+		return
+	}
+	if a.created && r.opts.mustExist {
+		a.end(&Error{Room: r.jid, Kind: ErrNoRoom, Cause: errMade})
 		return
 	}
 	a.end(nil)
@@ -344,6 +355,7 @@ func (r *Room) admit(a *attempt) {
 		r.nick = a.renick
 	}
 	r.gone, r.doubt, r.last = false, false, now
+	r.refusedFor, r.refusals = nil, 0
 	r.set(Joined, nil)
 }
 

@@ -210,4 +210,17 @@ func (r *Room) reenter(ctx context.Context) {
 	}
 	r.fails++
 	r.retryAt = time.Now().Add(backoff(r.fails))
+	// It was refused, and may be again. One refusal is often that of an earlier self
+	// that is about to go; what lasts is told, once for each reason.
+	var e *Error
+	if !errors.As(err, &e) || e.Kind == nil {
+		return
+	}
+	if r.refusedFor != e.Kind {
+		r.refusedFor, r.refusals = e.Kind, 0
+	}
+	r.err = err
+	if r.refusals++; r.refusals == 2 && r.status == Rejoining {
+		r.c.s.Emit(State{Room: r, Status: Rejoining, Err: err})
+	}
 }

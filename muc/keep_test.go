@@ -356,7 +356,50 @@ func TestSlowHistory(t *testing.T) {
 			srv.Inject(p.LocalAddr().String(), past("late"))
 			m := p.heard.Next(t, saying("late"))
 			assert.Equal(t, !tell, m.Source == confab.RoomHistory)
+			// What is said now ends it, told or not.
+			srv.Inject(p.LocalAddr().String(), groupchat("witch", "now").Set("from", room+"/witch"))
+			p.heard.Next(t, saying("now"))
+			srv.Inject(p.LocalAddr().String(), past("feigned"))
+			assert.Equal(t, confab.Live, p.heard.Next(t, saying("feigned")).Source)
 			require.NoError(t, r.Leave(p.ctx))
 		}
+	})
+}
+
+// TestMustExistAgain: a room that went with its server is not made again against the
+// user's will.
+func TestMustExistAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *pair) {
+		tea := jid.MustParse("tea@rooms.confab.test")
+		ra := p.alice.join(t, tea, "alice", muc.Create())
+		p.bob.join(t, tea, "bob", muc.MustExist())
+		p.bob.states.Next(t, status(muc.Joined))
+		require.NoError(t, ra.Leave(p.alice.ctx))
+		p.srv.Stop()
+		p.srv.Continue()
+		e := p.bob.states.Next(t, func(e muc.State) bool { return e.Status == muc.Out })
+		require.ErrorIs(t, e.Err, muc.ErrNoRoom)
+		assert.True(t, e.Room.JID().Equal(tea))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.False(t, p.srv.Room(tea.String()).Exists())
+		assert.Nil(t, p.bob.rooms.Room(tea))
+	})
+}
+
+// TestNickTakenMeanwhile: the program is told why it does not come back.
+func TestNickTakenMeanwhile(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *pair) {
+		require.True(t, p.srv.Room(heath).Forget("bob"))
+		require.NoError(t, p.ra.SetNick(p.alice.ctx, "bob"))
+		time.Sleep(time.Hour)
+		assert.Equal(t, []muc.Status{muc.Suspect, muc.Rejoining, muc.Rejoining}, p.seen(), "told once, however often it is tried")
+		require.ErrorIs(t, p.bob.states.All()[2].Err, muc.ErrNickTaken)
+		st, err := p.rb.Status()
+		assert.Equal(t, muc.Rejoining, st)
+		require.ErrorIs(t, err, muc.ErrNickTaken)
+		require.NoError(t, p.ra.SetNick(p.alice.ctx, "alice"))
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, []muc.Status{muc.Suspect, muc.Rejoining, muc.Rejoining, muc.Joined}, p.seen())
 	})
 }

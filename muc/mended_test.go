@@ -3,6 +3,7 @@ package muc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/chat"
 	"github.com/confab-im/confab/confabtest"
 	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/muc"
@@ -133,4 +135,49 @@ func TestAnotherCaller(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-errs, context.Canceled)
 	require.NoError(t, <-done)
+}
+
+// TestRoomsAreDown: a service that is not connected is not a room that is full.
+func TestRoomsAreDown(t *testing.T) {
+	for text, want := range map[string]error{"": muc.ErrMaxUsers, "Component unavailable": muc.ErrUnreachable} {
+		s := play(t, hag, coven)
+		done := s.begin("thirdwitch")
+		s.tr.Next()
+		e := s.example(30)
+		if text != "" {
+			se := e[0].Child(confab.NSClient, "error")
+			se.Add(confab.El("urn:ietf:params:xml:ns:xmpp-stanzas", "text").SetText(text))
+		}
+		s.send(e...)
+		require.ErrorIs(t, (<-done).err, want)
+	}
+}
+
+// TestOrder: what is said within a millisecond stays in order, with everybody.
+func TestOrder(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	a, b := signIn(t, testclient.Embedded(srv, "alice"), muc.Config{}), signIn(t, testclient.Embedded(srv, "bob"), muc.Config{})
+	ra := a.join(t, jid.MustParse(heath), "alice", muc.Create())
+	rb := b.join(t, jid.MustParse(heath), "bob")
+	var lines []*chat.Timeline
+	for _, r := range []*muc.Room{ra, rb} {
+		tl := chat.NewTimeline(r.JID(), 0)
+		defer r.Follow(tl, nil)()
+		lines = append(lines, tl)
+	}
+	var want []string
+	for i := range 100 {
+		want = append(want, fmt.Sprint("line ", i))
+		_, err := ra.Send(a.ctx, want[i])
+		require.NoError(t, err)
+	}
+	for _, tl := range lines {
+		require.Eventually(t, func() bool { return len(tl.Entries()) == len(want) }, testclient.Patience, time.Millisecond)
+		var got []string
+		for _, e := range tl.Entries() {
+			got = append(got, e.Current.Text)
+		}
+		require.Equal(t, want, got)
+	}
 }

@@ -136,6 +136,7 @@ func (r *Room) groupchat(m *confab.Message) error {
 		}
 		return nil
 	}
+	r.c.ids.Seen(m.ID)
 	cm := r.understand(m, nick)
 	if cm.Self && cm.Source != confab.Archive {
 		cm.Sent = r.reflected(m)
@@ -159,7 +160,13 @@ func (r *Room) groupchat(m *confab.Message) error {
 // of the room on it is an occupant's.
 func (r *Room) origin(m *confab.Message) {
 	if m.Source != confab.Offline || !m.By.Equal(r.jid) && !m.By.Equal(jid.JID{}) {
+		if m.Source == confab.Live && r.att == nil {
+			r.early = false // what is said now comes after all history
+		}
 		return
+	}
+	if r.early && time.Since(r.since) > maxEarly {
+		r.early = false
 	}
 	if r.att != nil && r.att.self || r.early {
 		m.Source, m.By = confab.RoomHistory, r.jid

@@ -56,10 +56,13 @@ type Room struct {
 	fails int
 	// stays is how often the user has entered; followed says that the archives know
 	// a place in the room's, so that they can go on from there.
-	stays    int
-	followed bool
-	retryAt  time.Time
-	asking   bool // for what the room can do, because that has changed
+	stays int
+	// refusedFor is why entering again was refused last, and how often.
+	refusedFor error
+	refusals   int
+	followed   bool
+	retryAt    time.Time
+	asking     bool // for what the room can do, because that has changed
 }
 
 // abilities are what a room says of itself: without these, occupants could forge what

@@ -86,7 +86,7 @@ func (r *Room) send(ctx context.Context, d confab.Draft) (*confab.Sent, error) {
 	}
 	d.To, d.Type = r.jid, stanza.GroupChatMessage
 	if d.ID == "" {
-		d.ID = confab.NewID()
+		d.ID = r.c.ids.Next()
 	}
 	d.Extra = append(d.Extra[:len(d.Extra):len(d.Extra)], confab.El(nsSID, "origin-id").Set("id", d.ID))
 	return r.c.s.SendMessage(ctx, d)
@@ -104,7 +104,7 @@ func (r *Room) SendPrivate(ctx context.Context, nick, text string, opts ...chat.
 	if err := r.joined(ctx); err != nil {
 		return nil, err
 	}
-	d.Type, d.ID = stanza.ChatMessage, confab.NewID()
+	d.Type, d.ID = stanza.ChatMessage, r.c.ids.Next()
 	d.Extra = append(d.Extra[:len(d.Extra):len(d.Extra)], confab.El(nsUser, "x"), confab.El(nsSID, "origin-id").Set("id", d.ID))
 	return r.c.s.SendMessage(ctx, d)
 }
