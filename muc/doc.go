@@ -37,8 +37,8 @@
 // Presence and messages from a room's address can only come from its server; what an
 // occupant puts into them may come along. So ids of occupants and messages count only
 // if the room announces them, what moderators do only from the room itself, and what
-// was said before only until the room has told its subject, or anybody says something. Presence of rooms that
-// were not entered is not looked at.
+// was said before only until the room has told its subject, or anybody says something.
+// Presence of rooms that were not entered is not looked at.
 //
 // XEPs: 0045, 0153 (reads hashes), 0249, 0317, 0359, 0410, 0421, 0425, 0433, 0452,
 // 0486, 0500 (reads).
