@@ -91,6 +91,8 @@ type Manager struct {
 	budget  budget          // of those who begin sessions
 	catchup catchup
 
+	allPeers bool // all that are stored are in peers
+
 	removals removals
 
 	jobMu sync.Mutex

@@ -193,12 +193,19 @@ func (o *opening) senders(ctx context.Context) ([]jid.JID, error) {
 	}
 	if msg.Type != stanza.GroupChatMessage {
 		o.from = msg.From.Bare()
-		if msg.From.Resourcepart() != "" {
-			if a := occupant(); a.String() != "" {
-				o.from = a
-			}
+		if msg.From.Resourcepart() == "" || o.from.Equal(m.addr) {
+			return []jid.JID{o.from}, nil
 		}
-		return []jid.JID{o.from}, nil
+		if a := occupant(); a.String() != "" {
+			o.from = a
+			return []jid.JID{a}, nil
+		}
+		if msg.Stanza.Child(nsMUCUser, "x") == nil {
+			return []jid.JID{o.from}, nil
+		}
+		// A copy of what was said to another device, in a room that this one is not in.
+		o.from = jid.JID{}
+		return o.guessSender()
 	}
 	o.room = msg.From.Bare()
 	old := msg.Source == confab.Archive && msg.By.Equal(o.room) || msg.Source == confab.RoomHistory
@@ -216,11 +223,20 @@ func (o *opening) senders(ctx context.Context) ([]jid.JID, error) {
 	if !old {
 		return nil, ErrUnknownSender
 	}
-	// Who had the nickname then? One of those who have a device of this id.
+	return o.guessSender()
+}
+
+// guessSender returns those who have a device with the id of the sender's. Which of them
+// it was is told by the key: see [opening.try].
+func (o *opening) guessSender() ([]jid.JID, error) {
+	m := o.m
 	o.guess = true
 	var all []jid.JID
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.loadPeers(); err != nil {
+		return nil, err
+	}
 	for k, p := range m.peers {
 		if p.device(o.in.sid) != nil && len(all) < maxTries {
 			if a, err := jid.Parse(k); err == nil {

@@ -154,6 +154,7 @@ func (m *Manager) peer(tx Tx, addr jid.JID) (*peer, error) {
 	}
 	if len(m.peers) >= maxPeers {
 		clear(m.peers) // it is a cache: all is in the store, but when it was fetched
+		m.allPeers = false
 	}
 	m.peers[k] = p
 	return p, nil
@@ -161,6 +162,27 @@ func (m *Manager) peer(tx Tx, addr jid.JID) (*peer, error) {
 
 // maxPeers bounds the accounts that are kept in memory.
 const maxPeers = 10_000
+
+// loadPeers has all accounts in memory, as many as it takes. The lock is held.
+func (m *Manager) loadPeers() error {
+	if m.allPeers {
+		return nil
+	}
+	m.allPeers = true
+	return m.st.view(context.Background(), func(tx Tx) error {
+		return tx.Scan(bucketPeer, "", func(k string, v []byte) error {
+			if m.peers[k] != nil || len(m.peers) >= maxPeers {
+				return nil
+			}
+			p := &peer{}
+			if err := json.Unmarshal(v, p); err != nil {
+				return fmt.Errorf("omemo: what is stored of %s: %w", k, err)
+			}
+			m.peers[k] = p
+			return nil
+		})
+	})
+}
 
 func (m *Manager) putPeer(tx Tx, addr jid.JID, p *peer) error {
 	b, err := json.Marshal(p)

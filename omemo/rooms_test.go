@@ -201,3 +201,48 @@ func TestRoomOfThirty(t *testing.T) {
 		}
 	}
 }
+
+// TestPrivateCopy: what somebody in a room says to one device alone is copied to another,
+// which is not in the room and has to know the sender by the key.
+func TestPrivateCopy(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	defer srv.Close()
+	cfg := omemo.Config{Mode: omemo.On}
+	romeo := signInToRooms(t, testclient.Embedded(srv, "romeo"), cfg)
+	phone := signInToRooms(t, testclient.Embedded(srv, "romeo"), cfg)
+	juliet := signInToRooms(t, testclient.Embedded(srv, "juliet"), cfg)
+	stranger := signInToRooms(t, testclient.Embedded(srv, "stranger"), cfg)
+	ctx := romeo.ctx
+	address := jid.MustParse("garden@rooms.confab.test")
+	var err error
+	romeo.room, err = romeo.rooms.Join(ctx, address, "romeo", muc.Create(muc.PrivateGroup("garden")))
+	require.NoError(t, err)
+	for nick, o := range map[string]*occupant{"juliet": juliet, "stranger": stranger} {
+		require.NoError(t, romeo.room.SetAffiliation(ctx, o.bare(), muc.Member, ""))
+		o.room, err = o.rooms.Join(ctx, address, nick)
+		require.NoError(t, err)
+	}
+	_, err = juliet.chats.With(romeo.bare()).Send(ctx, "hello") // the phone knows her key now
+	require.NoError(t, err)
+	phone.heard.Next(t, saying("hello"))
+	_, err = juliet.room.SendPrivate(ctx, "romeo", "a secret")
+	require.NoError(t, err)
+	require.Equal(t, "a secret", romeo.privates.Next(t, nil).Text)
+	var copied *confab.Message
+	watch := testclient.Watch[*confab.Message](phone)
+	_, err = juliet.room.SendPrivate(ctx, "romeo", "another")
+	require.NoError(t, err)
+	copied = watch.Next(t, func(m *confab.Message) bool { return m.Body == "another" })
+	require.NotNil(t, copied.Seal)
+	require.Equal(t, juliet.keys.Own().Key.Fingerprint(), copied.Seal.Sender)
+	require.Empty(t, phone.dark.All())
+	// Of a stranger the phone cannot tell who it is, and takes no key for the room's.
+	_, err = stranger.room.SendPrivate(ctx, "romeo", "who am I?")
+	require.NoError(t, err)
+	require.Equal(t, "who am I?", romeo.privates.Next(t, func(m muc.PrivateMessage) bool { return m.Nick == "stranger" }).Text)
+	u := phone.dark.Next(t, nil)
+	require.ErrorIs(t, u.Err, omemo.ErrUnknownSender)
+	ds, err := phone.keys.Devices(ctx, address)
+	require.NoError(t, err)
+	require.Empty(t, ds)
+}
