@@ -87,7 +87,13 @@ func child() {
 	}
 	_ = keys
 	confab.On(c, func(ctx context.Context, m *chat.Message) {
-		if _, err := chats.With(m.Chat).Send(ctx, "echo "+m.Text); err != nil {
+		// A message is dealt with when its answer is at the server: until then what is sent
+		// is in this process only.
+		sent, err := chats.With(m.Chat).Send(ctx, "echo "+m.Text)
+		if err == nil {
+			err = sent.Wait(ctx, confab.Acked)
+		}
+		if err != nil {
 			fmt.Println("failed", err)
 		}
 	})
