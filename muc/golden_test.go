@@ -342,3 +342,45 @@ func TestGoldenEnds(t *testing.T) {
 		assert.NotEmpty(t, p.Child(muc.NS, "x").Child(muc.NS, "history").Get("seconds"), "only what was missed")
 	}
 }
+
+// TestGoldenCompanions: hats, ids of occupants and slow mode, as their XEPs show them, and
+// only where the room announces them.
+func TestGoldenCompanions(t *testing.T) {
+	for _, announced := range []bool{true, false} {
+		s := play(t, hag, coven)
+		done := make(chan joined, 1)
+		go func() {
+			r, err := s.rooms.Join(s.ctx, s.room, "firstwitch")
+			done <- joined{r, err}
+		}()
+		info := vectors.Elements(t, "0500", 2)[0].Children[0]
+		if announced {
+			info.Add(vectors.Elements(t, "0421", 2)[0].Children[0].Children...)
+			info.Add(vectors.Elements(t, "0317", 2)[0].Children[0].Child("http://jabber.org/protocol/disco#info", "feature"))
+		}
+		s.answer(info)
+		s.tr.Next()
+		s.send(presence(coven+"/firstwitch", "", x(item("participant", "member"), "110")).Set("to", hag),
+			groupchat("", "", confab.El(confab.NSClient, "subject")).Set("from", coven).Set("to", hag))
+		j := <-done
+		require.NoError(t, j.err)
+		assert.Equal(t, 20*time.Second, j.room.Info().SlowMode)
+
+		const id = "dd72603deec90a38ba552f7c68cbcc61bca202cd"
+		s.send(vectors.Elements(t, "0421", 4)[0].Set("to", hag), vectors.Elements(t, "0421", 6)[0].Set("to", hag))
+		o := s.changes.Next(t, change(muc.Entered, "thirdwitch")).Occupant
+		m := s.heard.Next(t, nil)
+		assert.Equal(t, "Harpier cries: 'tis time, 'tis time.", m.Text)
+		s.send(vectors.Elements(t, "0317", 3)[0].Set("from", coven+"/Harry").Set("to", hag))
+		harry := s.changes.Next(t, change(muc.Entered, "Harry")).Occupant
+		assert.Equal(t, muc.Owner, harry.Affiliation)
+		if !announced {
+			assert.Empty(t, o.OccupantID+m.OccupantID)
+			assert.Empty(t, harry.Hats)
+			continue
+		}
+		assert.Equal(t, []string{id, id}, []string{o.OccupantID, m.OccupantID})
+		assert.Equal(t, []muc.Hat{{URI: "http://schemas.example.com/hats#host", Title: "Host"},
+			{URI: "http://schemas.example.com/hats#presenter", Title: "Presenter"}}, harry.Hats)
+	}
+}
