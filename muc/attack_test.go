@@ -307,3 +307,43 @@ func TestOddStanzas(t *testing.T) {
 	require.NoError(t, err)
 	p.own.Next(t, nil)
 }
+
+// TestBadItems: addresses that cannot be, in presence and in lists, are nobody's.
+func TestBadItems(t *testing.T) {
+	s := play(t, hag, coven)
+	r := s.enter("thirdwitch")
+	long := strings.Repeat("x", 2000)
+	bad := []string{"", "@", "@b.c", "a@", "a b@c", "a@b.c/" + long, long + "@b.c", "a@b.c@d"}
+	for i, j := range bad {
+		s.send(presence(fmt.Sprintf("%s/n%d", coven, i), "", x(item("participant", "none").Set("jid", j))).Set("to", hag))
+		o := s.changes.Next(t, change(muc.Entered, fmt.Sprint("n", i))).Occupant
+		assert.Empty(t, o.JID.String(), j)
+	}
+	type list struct {
+		all []muc.Affiliated
+		err error
+	}
+	done := make(chan list, 1)
+	go func() {
+		var l list
+		for v, err := range r.Affiliations(s.ctx, muc.Member) {
+			if err != nil {
+				l.err = err
+				break
+			}
+			l.all = append(l.all, v)
+		}
+		done <- l
+	}()
+	const admin = "http://jabber.org/protocol/muc#admin"
+	q := confab.El(admin, "query", confab.El(admin, "item").Set("affiliation", "god").Set("jid", "good@b.c"))
+	for _, j := range bad {
+		q.Add(confab.El(admin, "item").Set("affiliation", "member").Set("jid", j))
+	}
+	s.answer(q)
+	l := <-done
+	require.NoError(t, l.err)
+	require.Len(t, l.all, 1)
+	assert.Equal(t, "good@b.c", l.all[0].JID.String())
+	assert.NotEqual(t, muc.Affiliation("god"), l.all[0].Affiliation)
+}
