@@ -352,10 +352,20 @@ func (m *Manager) retry(ctx context.Context, addr jid.JID, id uint32) {
 	m.waiting.count -= len(msgs)
 	m.mu.Unlock()
 	ctx = context.WithValue(ctx, again{}, true)
-	for _, msg := range msgs {
+	for i, msg := range msgs {
 		if got, err := m.s.Inject(ctx, confab.StageDecrypt, msg); err == nil && got != nil {
 			m.s.Emit(got)
 		}
+		m.mu.Lock()
+		w := &m.waiting
+		kept := slices.ContainsFunc(w.by[k], func(c *confab.Message) bool { return c.Stanza == msg.Stanza })
+		if kept { // the store still fails: those behind wait, too
+			w.by[k] = append(w.by[k], msgs[i+1:]...)
+			w.count += len(msgs) - i - 1
+			m.mu.Unlock()
+			return
+		}
+		m.mu.Unlock()
 	}
 }
 

@@ -40,19 +40,23 @@ func (m *Manager) open(ctx context.Context, msg *confab.Message) error {
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, confab.ErrConsumed) && ctx.Value(again{}) == nil {
-		waits := o.waits(err)
-		if unreadable := ours(err); !unreadable { // the store, most likely: it may do better soon
-			waits = true
-			from, id := o.from, o.device
-			m.later("retry "+from.String()+"\x00"+itoa(id), retryAfter, func(ctx context.Context) error {
-				m.retry(ctx, from, id)
-				return nil
-			})
-		}
-		if waits {
-			m.keepWaiting(o.from, o.device, msg)
-		}
+	if errors.Is(err, confab.ErrConsumed) {
+		return err
+	}
+	first := ctx.Value(again{}) == nil
+	waits := first && o.waits(err)
+	if !ours(err) { // the store, most likely: it may do better soon
+		waits = true
+		from, id := o.from, o.device
+		m.later("retry "+from.String()+"\x00"+itoa(id), retryAfter, func(ctx context.Context) error {
+			m.retry(ctx, from, id)
+			return nil
+		})
+	}
+	if waits {
+		m.keepWaiting(o.from, o.device, msg)
+	}
+	if first {
 		m.s.Emit(Undecryptable{Message: msg, From: o.from, Device: o.device, Err: err, Waiting: waits})
 		o.heal(err)
 	}
