@@ -39,7 +39,8 @@ const (
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
-// OpenFileStore opens a file, or makes one. Close it when the session is closed.
+// OpenFileStore opens a file, or makes one. Close it when Run of the client that uses it
+// has returned.
 func OpenFileStore(path string) (*FileStore, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

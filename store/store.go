@@ -39,8 +39,8 @@ type DB struct {
 	mu sync.Mutex
 }
 
-// Open opens a file, or makes one that only its owner may read. Close it when the
-// sessions that use it are closed.
+// Open opens a file, or makes one that only its owner may read. Close it when Run of the
+// clients that use it has returned.
 func Open(path string) (*DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
