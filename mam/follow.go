@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"slices"
 	"sync"
@@ -61,32 +62,39 @@ type follower struct {
 	read   *cursor // how far this process has read; state.Cursor follows when it is handled
 	synced bool    // what comes live comes without a hole
 	live   *cursor // the last that came live while that was not so
-	ids    map[string]bool
-	order  []string // of ids, a ring
+	ids    map[uint64]struct{}
+	order  []uint64 // of ids, a ring
 	next   int
 }
 
 // known is how many ids are remembered to tell that a message comes both live and out
 // of the archive.
-const known = 4096
+//
+// It is more than a server keeps for who is away, and than is read before what came live
+// meanwhile has its turn; some 3 MB if it comes to that.
+const known = 1 << 17
+
+// seed makes hashes of ids that others cannot foresee.
+var seed = maphash.MakeSeed()
 
 // again reports whether a message was seen before, and remembers it.
 func (f *follower) again(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ids[id] {
+	k := maphash.String(seed, id)
+	if _, ok := f.ids[k]; ok {
 		return true
 	}
 	if f.ids == nil {
-		f.ids = map[string]bool{}
+		f.ids = map[uint64]struct{}{}
 	}
-	f.ids[id] = true
+	f.ids[k] = struct{}{}
 	if len(f.order) < known {
-		f.order = append(f.order, id)
+		f.order = append(f.order, k)
 		return false
 	}
 	delete(f.ids, f.order[f.next])
-	f.order[f.next] = id
+	f.order[f.next] = k
 	f.next = (f.next + 1) % known
 	return false
 }
@@ -428,7 +436,7 @@ func (f *follower) deliver(ctx context.Context, rs []raw) error {
 		res, err := f.a.open(ctx, Query{Archive: f.archive}, r, -1)
 		if err != nil { // it was not handed on: the next attempt does that
 			f.mu.Lock()
-			delete(f.ids, r.id)
+			delete(f.ids, maphash.String(seed, r.id))
 			f.mu.Unlock()
 			return err
 		}
