@@ -51,8 +51,10 @@ func TestRooms(t *testing.T) {
 		in(desk, muc.Joined)
 		in(phone, muc.Joined)
 		nick := jid.MustParse(user).Localpart() // there was none in the bookmark
-		_, ok := hall.Occupant(nick)
-		require.True(t, ok, "nobody is called %q", nick)
+		require.Eventually(t, func() bool {
+			_, ok := hall.Occupant(nick)
+			return ok
+		}, testclient.Patience, time.Millisecond, "nobody is called %q", nick)
 		phone.Stop(t)
 		phone = sign(user, pw2)
 		in(phone, muc.Joined)
