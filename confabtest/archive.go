@@ -3,6 +3,7 @@ package confabtest
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -12,6 +13,8 @@ const (
 	nsMAM      = "urn:xmpp:mam:2"
 	nsMAMExt   = "urn:xmpp:mam:2#extended"
 	nsForward0 = "urn:xmpp:forward:0"
+	nsFullText = "urn:xmpp:fulltext:0"
+	nsOrderBy  = "urn:xmpp:order-by:1"
 )
 
 // archiveFeature is XEP-0313: an archive for each account.
@@ -19,7 +22,7 @@ func archiveFeature(s *Server) {
 	if !s.cfg.has(Archives) {
 		return
 	}
-	s.hooks.accountInfo = append(s.hooks.accountInfo, nsMAM, nsMAMExt)
+	s.hooks.accountInfo = append(s.hooks.accountInfo, nsMAM, nsMAMExt, nsFullText, nsOrderBy+"@"+nsMAM)
 	// After the ids are given: an archive keeps messages under them.
 	s.hooks.message = append(s.hooks.message, func(a *account, e *confab.Element, sent bool) *confab.Element {
 		if id := stanzaID(e, a.addr); id != "" && archivable(e) {
@@ -107,6 +110,9 @@ func (a *archive) replace(id string, e *confab.Element) {
 	}
 }
 
+// textField is the name of the field for words to search (XEP-0431).
+const textField = "{" + nsFullText + "}fulltext"
+
 // limits of a page.
 const (
 	archivePage    = 50
@@ -118,7 +124,7 @@ func (a *archive) answer(r *request) {
 	if r.typ == "get" {
 		form := confab.El(nsForm, "x", field("FORM_TYPE", "hidden", nsMAM)).Set("type", "form")
 		for _, f := range [...][2]string{{"with", "jid-single"}, {"start", "text-single"}, {"end", "text-single"},
-			{"before-id", "text-single"}, {"after-id", "text-single"}, {"ids", "list-multi"}} {
+			{"before-id", "text-single"}, {"after-id", "text-single"}, {"ids", "list-multi"}, {textField, "text-single"}} {
 			form.Add(confab.El(nsForm, "field").Set("var", f[0]).Set("type", f[1]))
 		}
 		r.result(confab.El(nsMAM, "query", form))
@@ -212,6 +218,12 @@ func (a *archive) matching(form *confab.Element) (list []keptMessage, condition 
 				}
 			}
 			keep = func(k keptMessage) bool { return slices.Contains(values, k.id) }
+		case textField:
+			words := strings.Fields(strings.ToLower(values[0]))
+			keep = func(k keptMessage) bool {
+				body := strings.ToLower(k.e.ChildText(nsClient, "body"))
+				return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(body, w) })
+			}
 		default:
 			continue
 		}

@@ -33,18 +33,25 @@ type (
 		Err     error
 	}
 	// Gap is the event for messages that were not read because of Config.Limit:
-	// those after the one id and before the other.
+	// those between two others.
 	Gap struct {
 		Archive       jid.JID
-		After, Before string
+		After, Before Place
 	}
 )
 
-// A cursor is the last message up to which nothing is missing.
-type cursor struct {
+// A Place is a message of an archive. If ID is "", it is a time.
+type Place struct {
 	ID    string
 	Stamp time.Time
 }
+
+// A cursor is the last message up to which nothing is missing.
+type cursor = Place
+
+// A hole is a Gap as it is kept. Which one it is, Before tells: After moves while it is
+// filled.
+type hole struct{ After, Before Place }
 
 // follower keeps an archive without holes.
 type follower struct {
@@ -56,8 +63,8 @@ type follower struct {
 	mu     sync.Mutex
 	loaded bool
 	state  struct {
-		Cursor *cursor     `json:",omitempty"`
-		Gaps   [][2]string `json:",omitempty"` // the ids around what is missing
+		Cursor *cursor `json:",omitempty"`
+		Gaps   []hole  `json:",omitempty"`
 	}
 	read   *cursor // how far this process has read; state.Cursor follows when it is handled
 	synced bool    // what comes live comes without a hole
@@ -106,9 +113,19 @@ type moved struct {
 	to cursor
 }
 
+// filled is such an event for a gap: what is missing begins behind to now, or nothing is
+// missing there any more.
+type filled struct {
+	f      *follower
+	before Place
+	to     cursor
+	done   bool
+}
+
 // watch follows the own archive.
 func (a *Archives) watch() {
 	confab.On(a.s, func(ctx context.Context, e moved) { e.f.move(ctx, e.to) })
+	confab.On(a.s, func(ctx context.Context, e filled) { e.f.narrow(ctx, e) })
 	if a.cfg.NoFollow {
 		return
 	}
@@ -190,7 +207,9 @@ func (a *Archives) CatchUp(ctx context.Context, archive jid.JID) error {
 // Seen says that a live message with this id was handled, so that nothing before it
 // has to be read again. It is for rooms; for the own archive it happens by itself.
 func (a *Archives) Seen(archive jid.JID, id string, stamp time.Time) {
-	a.follower(archive.Bare()).seen(cursor{id, stamp.UTC()}, false)
+	f := a.follower(archive.Bare())
+	f.again(id)
+	f.seen(cursor{id, stamp.UTC()}, false)
 }
 
 // Left says that messages of a room do not come live any more.
@@ -211,38 +230,48 @@ func (a *Archives) Gaps(ctx context.Context, archive jid.JID) ([]Gap, error) {
 	defer f.mu.Unlock()
 	var gaps []Gap
 	for _, g := range f.state.Gaps {
-		gaps = append(gaps, Gap{Archive: f.archive, After: g[0], Before: g[1]})
+		gaps = append(gaps, Gap{f.archive, g.After, g.Before})
 	}
 	return gaps, nil
 }
 
-// Fill reads what is missing in a gap, oldest first, as CatchUp does.
+// Fill reads what is missing in a gap, oldest first, as CatchUp does. The gap gets smaller
+// as what was read is handled, and is gone when all of it is: a program that ends before
+// finds the rest in [Archives.Gaps] again.
 func (a *Archives) Fill(ctx context.Context, g Gap) error {
 	f := a.follower(g.Archive.Bare())
 	f.busy.Lock()
 	defer f.busy.Unlock()
-	read := 0
-	for p, err := range a.pages(ctx, Query{Archive: f.archive, After: g.After}) {
-		if err != nil {
-			return err
-		}
-		end := slices.IndexFunc(p.results, func(r raw) bool { return r.id == g.Before })
-		if end >= 0 {
-			p.results = p.results[:end]
-		}
-		if err := f.deliver(ctx, p.results); err != nil {
-			return err
-		}
-		read += len(p.results)
-		a.s.Emit(Progress{Archive: f.archive, Read: read, Total: -1, Done: end >= 0})
-		if end >= 0 {
-			break
-		}
+	if err := f.load(ctx); err != nil {
+		return err
 	}
 	f.mu.Lock()
-	f.state.Gaps = slices.DeleteFunc(f.state.Gaps, func(o [2]string) bool { return o == [2]string{g.After, g.Before} })
+	known := slices.ContainsFunc(f.state.Gaps, func(h hole) bool { return h.Before == g.Before })
 	f.mu.Unlock()
-	return f.save(ctx)
+	if !known {
+		return fmt.Errorf("mam: %v has no such gap: see Gaps for those that it has", a.whose(g.Archive))
+	}
+	err := f.forward(ctx, g.After, g.Before, func(to cursor) { a.s.Emit(filled{f: f, before: g.Before, to: to}) })
+	if err != nil {
+		return err
+	}
+	a.s.Emit(filled{f: f, before: g.Before, done: true})
+	return nil
+}
+
+// narrow makes a gap smaller, on the goroutine that handles events.
+func (f *follower) narrow(ctx context.Context, e filled) {
+	f.mu.Lock()
+	if i := slices.IndexFunc(f.state.Gaps, func(h hole) bool { return h.Before == e.before }); i >= 0 {
+		f.state.Gaps = slices.Clone(f.state.Gaps)
+		if e.done {
+			f.state.Gaps = slices.Delete(f.state.Gaps, i, i+1)
+		} else {
+			f.state.Gaps[i].After = e.to
+		}
+	}
+	f.mu.Unlock()
+	f.keep(ctx)
 }
 
 // run is catchUp that reports what goes wrong as an event.
@@ -280,7 +309,7 @@ func (f *follower) catchUp(ctx context.Context, live bool) error {
 	case f.a.cfg.Limit > 0:
 		err = f.newest(ctx, *c)
 	default:
-		err = f.forward(ctx, *c)
+		err = f.forward(ctx, *c, Place{}, f.advance)
 	}
 	if err != nil {
 		return err
@@ -299,128 +328,136 @@ func (f *follower) catchUp(ctx context.Context, live bool) error {
 	return nil
 }
 
-// forward reads all that follows the cursor.
-func (f *follower) forward(ctx context.Context, c cursor) error {
-	q := Query{Archive: f.archive, After: c.ID}
-	if c.ID == "" {
-		q.Start = c.Stamp
+// forward reads all that follows a place, up to another if that is not zero. Handed is
+// told after each page how far that is.
+func (f *follower) forward(ctx context.Context, from, before Place, handed func(cursor)) error {
+	read, total := 0, -1
+	for {
+		q := Query{Archive: f.archive, After: from.ID}
+		if from.ID == "" {
+			q.Start = from.Stamp
+		}
+		if !before.Stamp.IsZero() {
+			q.End = before.Stamp.Add(time.Second) // some archives count in seconds
+		}
+		var fails error
+		for p, err := range f.a.pages(ctx, q) {
+			if fails = err; err != nil {
+				break
+			}
+			if i := slices.IndexFunc(p.results, func(r raw) bool {
+				return before.ID != "" && r.id == before.ID || !before.Stamp.IsZero() && r.stamp.After(before.Stamp)
+			}); i >= 0 {
+				p.results = p.results[:i]
+			}
+			if p.index >= 0 && p.total >= p.index {
+				total = read + p.total - p.index
+			}
+			n := len(p.results)
+			if from.ID == "" { // by time it finds what is a little older, too
+				p.results = slices.DeleteFunc(p.results, func(r raw) bool { return r.stamp.Before(from.Stamp.Truncate(time.Second)) })
+			}
+			if err := f.deliver(ctx, p.results); err != nil {
+				return err
+			}
+			if m := len(p.results); m > 0 {
+				from = cursor{p.results[m-1].id, p.results[m-1].stamp}
+				handed(from)
+			}
+			read += n
+			if total >= 0 {
+				total = max(total, read)
+			}
+			f.a.s.Emit(Progress{Archive: f.archive, Read: read, Total: total})
+		}
+		if errors.Is(fails, ErrExpired) && from.ID != "" {
+			from.ID = "" // the archive has lost that message: its time tells where to go on
+			continue
+		}
+		if fails != nil {
+			return fails
+		}
+		f.a.s.Emit(Progress{Archive: f.archive, Read: read, Total: read, Done: true})
+		return nil
 	}
-	read := 0
-	for p, err := range f.a.pages(ctx, q) {
-		if errors.Is(err, ErrExpired) && q.After != "" && read == 0 {
-			return f.forward(ctx, cursor{Stamp: c.Stamp})
-		}
-		if err != nil {
-			return err
-		}
-		if err := f.hand(ctx, p.results); err != nil {
-			return err
-		}
-		read += len(p.results)
-		total := p.total
-		if total >= 0 && read > total {
-			total = read
-		}
-		f.a.s.Emit(Progress{Archive: f.archive, Read: read, Total: total})
-	}
-	f.a.s.Emit(Progress{Archive: f.archive, Read: read, Total: read, Done: true})
-	return nil
 }
 
 // begin is the first time.
 func (f *follower) begin(ctx context.Context) error {
 	cfg := &f.a.cfg
-	if cfg.First == 0 && cfg.FirstAge == 0 {
-		var now cursor // of an archive that is empty all that follows is new
-		for p, err := range f.a.pages(ctx, Query{Archive: f.archive, Backwards: true, Limit: 1}) {
-			if err != nil {
-				return err
-			}
-			if len(p.results) > 0 {
-				now = cursor{p.results[0].id, p.results[0].stamp}
-			}
-			break
+	var start time.Time
+	if cfg.FirstAge > 0 {
+		start = time.Now().Add(-cfg.FirstAge)
+	}
+	from := cursor{Stamp: start}
+	if cfg.First > 0 || cfg.FirstAge == 0 {
+		around, err := f.walk(ctx, max(cfg.First, 0), cursor{Stamp: start})
+		if err != nil {
+			return err
 		}
-		f.advance(now)
+		from = around.before
+	}
+	if cfg.First == 0 && cfg.FirstAge == 0 {
+		f.advance(from)
 		return nil
 	}
-	q := Query{Archive: f.archive, Backwards: true, Limit: cfg.First}
-	if cfg.FirstAge > 0 {
-		q.Start = time.Now().Add(-cfg.FirstAge)
-	}
-	rs, _, err := f.collect(ctx, q)
-	if err != nil {
-		return err
-	}
-	if len(rs) == 0 {
-		f.advance(cursor{Stamp: time.Now().UTC()})
-	}
-	return f.finish(ctx, rs)
+	f.mu.Lock()
+	f.read = &from // an attempt that is cut short goes on there
+	f.mu.Unlock()
+	return f.forward(ctx, from, Place{}, f.advance)
 }
 
 // newest reads at most Limit of what follows the cursor, the newest, and leaves a gap
 // for the rest.
 func (f *follower) newest(ctx context.Context, c cursor) error {
-	rs, complete, err := f.collect(ctx, Query{Archive: f.archive, Backwards: true, After: "", Limit: f.a.cfg.Limit, Start: c.Stamp})
+	around, err := f.walk(ctx, f.a.cfg.Limit, c)
 	if err != nil {
 		return err
 	}
-	// The cursor's own time is in the query, its message and those of the same time
-	// before it are not wanted.
-	if i := slices.IndexFunc(rs, func(r raw) bool { return r.id == c.ID }); i >= 0 {
-		rs, complete = rs[i+1:], true
+	if around.before == c || around.first.ID == "" {
+		return f.forward(ctx, c, Place{}, f.advance)
 	}
-	if !complete && len(rs) > 0 {
-		g := Gap{Archive: f.archive, After: c.ID, Before: rs[0].id}
-		f.mu.Lock()
-		// One that begins here is of an attempt that was cut short.
-		f.state.Gaps = slices.DeleteFunc(f.state.Gaps, func(o [2]string) bool { return o[0] == c.ID })
-		f.state.Gaps = append(f.state.Gaps, [2]string{g.After, g.Before})
-		f.mu.Unlock()
-		if err := f.save(ctx); err != nil {
-			return err
-		}
-		f.a.s.Emit(g)
+	g := Gap{f.archive, c, around.first}
+	f.mu.Lock()
+	// One that begins here is of an attempt that was cut short.
+	f.state.Gaps = slices.DeleteFunc(slices.Clone(f.state.Gaps), func(h hole) bool { return h.After == c })
+	f.state.Gaps = append(f.state.Gaps, hole{g.After, g.Before})
+	f.mu.Unlock()
+	if err := f.save(ctx); err != nil {
+		return err
 	}
-	return f.finish(ctx, rs)
+	f.a.s.Emit(g)
+	return f.forward(ctx, around.before, Place{}, f.advance)
 }
 
-// collect reads backwards, and returns what it read oldest first.
-func (f *follower) collect(ctx context.Context, q Query) (rs []raw, complete bool, err error) {
+// around is where the last messages of an archive begin.
+type around struct {
+	before, first Place // the place before them, and the first of them
+}
+
+// walk goes back from the end over n messages, or to a place if that comes before. It
+// keeps nothing of what it sees, so that memory does not grow with n.
+func (f *follower) walk(ctx context.Context, n int, to cursor) (at around, err error) {
+	at.before = to
+	q := Query{Archive: f.archive, Backwards: true, Start: to.Stamp, Page: min(n+1, 250)}
+	seen := 0
 	for p, err := range f.a.pages(ctx, q) {
 		if err != nil {
-			return nil, false, err
+			return at, err
 		}
-		rs = append(rs, p.results...)
-		f.a.s.Emit(Progress{Archive: f.archive, Read: len(rs), Total: p.total})
-		if complete = p.complete; q.Limit > 0 && len(rs) >= q.Limit {
-			complete = complete && len(rs) == q.Limit
-			rs = rs[:q.Limit]
-			break
+		for _, r := range p.results {
+			if to.ID != "" && r.id == to.ID || r.stamp.Before(to.Stamp.Truncate(time.Second)) {
+				return at, nil
+			}
+			if seen == n {
+				at.before = Place{r.id, r.stamp}
+				return at, nil
+			}
+			seen++
+			at.first = Place{r.id, r.stamp}
 		}
-		complete = true
 	}
-	slices.Reverse(rs)
-	return rs, complete, nil
-}
-
-func (f *follower) finish(ctx context.Context, rs []raw) error {
-	if err := f.hand(ctx, rs); err != nil {
-		return err
-	}
-	f.a.s.Emit(Progress{Archive: f.archive, Read: len(rs), Total: len(rs), Done: true})
-	return nil
-}
-
-// hand passes messages on, and moves the cursor behind them once they are handled.
-func (f *follower) hand(ctx context.Context, rs []raw) error {
-	if err := f.deliver(ctx, rs); err != nil {
-		return err
-	}
-	if n := len(rs); n > 0 {
-		f.advance(cursor{rs[n-1].id, rs[n-1].stamp})
-	}
-	return nil
+	return at, nil
 }
 
 func (f *follower) deliver(ctx context.Context, rs []raw) error {
@@ -481,6 +518,11 @@ func (f *follower) move(ctx context.Context, to cursor) {
 	f.mu.Lock()
 	f.state.Cursor = &to
 	f.mu.Unlock()
+	f.keep(ctx)
+}
+
+// keep is save that reports what goes wrong as an event.
+func (f *follower) keep(ctx context.Context) {
 	if err := f.save(ctx); err != nil && ctx.Err() == nil {
 		f.a.s.Emit(Failed{Archive: f.archive, Err: fmt.Errorf("mam: keeping the place: %w", err)})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -19,9 +20,9 @@ const (
 	NS         = "urn:xmpp:mam:2"
 	NSExtended = "urn:xmpp:mam:2#extended"
 
-	nsForward  = "urn:xmpp:forward:0"
-	nsDelay    = "urn:xmpp:delay"
-	nsFullText = "{urn:xmpp:fulltext:0}fulltext"
+	nsForward = "urn:xmpp:forward:0"
+	nsDelay   = "urn:xmpp:delay"
+	nsOrder   = "urn:xmpp:order-by:1"
 )
 
 // DefaultPage is the size of the pages that are asked for; servers may make them
@@ -31,9 +32,28 @@ const DefaultPage = 100
 // maxPage bounds how many results of one page are taken.
 const maxPage = 5000
 
-// ErrExpired says that the archive does not have a message any more that the query
-// named.
-var ErrExpired = errors.New("mam: the archive does not know this id (any more)")
+// maxEmpty bounds how many pages in a row may bring nothing.
+const maxEmpty = 100
+
+// The errors of queries, beside those of the archive and of the session.
+var (
+	// ErrExpired says that the archive does not have a message any more that the
+	// query named.
+	ErrExpired = errors.New("mam: the archive does not know this id (any more)")
+	// ErrUnsupported says that the archive cannot search for what the query asks; the
+	// error that matches it says what that is.
+	ErrUnsupported = errors.New("mam: the archive cannot do this")
+)
+
+// An Order says by what messages are ordered (XEP-0413).
+type Order string
+
+// The values of Order: by when the archive got a message, or by when it was last
+// changed there.
+const (
+	ByCreation     Order = "creation"
+	ByModification Order = "modification"
+)
 
 // A Query says which messages to read. The zero value reads all of the account's own
 // archive, oldest first.
@@ -47,11 +67,16 @@ type Query struct {
 	// After and Before are ids of messages between which to read, themselves not
 	// included.
 	After, Before string
-	// IDs reads just these messages; the archive must announce [NSExtended].
+	// IDs reads just these messages, where the archive can (XEP-0313 §4.1.3).
 	IDs []string
-	// Text searches, where the archive can (XEP-0431).
+	// Text searches for words, where the archive can (XEP-0431). Few can; a store of
+	// package store can search what was read.
 	Text string
-	// Backwards reads the newest first.
+	// OrderBy orders by something, where the archive can (XEP-0413); "" leaves that to
+	// the archive.
+	OrderBy Order
+	// Backwards reads the newest first. Archives that can are asked to flip their pages
+	// (§4.1.5).
 	Backwards bool
 	// Limit ends the reading after so many; 0 stands for no limit.
 	Limit int
@@ -61,6 +86,8 @@ type Query struct {
 	// It is for looking at what may have been seen already. Encrypted messages stay
 	// as they are.
 	Apart bool
+
+	textField string // what the archive calls Text
 }
 
 // A Result is one message of an archive.
@@ -76,12 +103,16 @@ type Result struct {
 }
 
 // Query reads an archive page by page, as far as the loop goes. The error, which ends
-// the loop, is a [*confab.Refused] from the archive, [ErrExpired], or one of ctx or the
-// session. It asks and waits for the dispatcher, so it is not for handlers of features
+// the loop, is a [*confab.Refused] from the archive, [ErrExpired], [ErrUnsupported], or one of
+// ctx or the session. It asks and waits for the dispatcher, so it is not for handlers of features
 // (HandleMessage and such), but for functions given to [confab.On], or anywhere else.
 func (a *Archives) Query(ctx context.Context, q Query) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		left := q.Limit
+		if err := a.check(ctx, &q); err != nil {
+			yield(Result{}, err)
+			return
+		}
 		for page, err := range a.pages(ctx, q) {
 			if err != nil {
 				yield(Result{}, err)
@@ -119,6 +150,7 @@ type page struct {
 	results     []raw
 	first, last string
 	complete    bool
+	index       int // of the first, -1 if not told
 	total       int
 }
 
@@ -162,10 +194,21 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 		} else {
 			set.After = q.After
 		}
-		for {
+		bound := q.Before
+		if q.Backwards {
+			bound = q.After
+		}
+		for empty := 0; empty < maxEmpty; empty++ {
 			p, err := a.page(ctx, q, set)
-			if !yield(p, err) || err != nil || p.complete || len(p.results) == 0 {
+			// An archive that does not know the field for the other bound goes on.
+			if i := slices.IndexFunc(p.results, func(r raw) bool { return bound != "" && r.id == bound }); i >= 0 {
+				p.results, p.complete = p.results[:i], true
+			}
+			if !yield(p, err) || err != nil || p.complete {
 				return
+			}
+			if len(p.results) > 0 {
+				empty = 0
 			}
 			next := rsm.Set{Max: set.Max}
 			if q.Backwards {
@@ -178,6 +221,7 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 			}
 			set = next
 		}
+		yield(page{}, fmt.Errorf("mam: %v sends page after page with nothing on it", a.whose(q.Archive)))
 	}
 }
 
@@ -195,6 +239,12 @@ func (a *Archives) page(ctx context.Context, q Query, set rsm.Set) (page, error)
 		a.mu.Unlock()
 	}()
 	el := confab.El(NS, "query", q.form().Element(), set.Element()).Set("queryid", id)
+	if q.Backwards {
+		el.Add(confab.El(NS, "flip-page"))
+	}
+	if q.OrderBy != "" {
+		el.Add(confab.El(nsOrder, "order").Set("by", string(q.OrderBy)))
+	}
 	iq := confab.El(confab.NSClient, "iq", el).Set("type", "set")
 	if q.Archive.String() != "" {
 		iq.Set("to", archive.String())
@@ -202,7 +252,8 @@ func (a *Archives) page(ctx context.Context, q Query, set rsm.Set) (page, error)
 	res, err := a.s.Ask(ctx, iq)
 	if err != nil {
 		var se stanza.Error
-		if errors.As(err, &se) && se.Condition == stanza.ItemNotFound {
+		named := set.After != "" || set.Before != "" || q.After != "" || q.Before != "" || len(q.IDs) > 0
+		if errors.As(err, &se) && se.Condition == stanza.ItemNotFound && named {
 			err = fmt.Errorf("%w: %w", ErrExpired, err)
 		}
 		return page{}, err
@@ -218,13 +269,19 @@ func (a *Archives) page(ctx context.Context, q Query, set rsm.Set) (page, error)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := page{results: in.results, first: rp.First, last: rp.Last, complete: fin.Get("complete") == "true" || fin.Get("complete") == "1", total: rp.Count}
-	if n := len(p.results); n > 0 { // what came counts more than what is said of it
-		p.first, p.last = p.results[0].id, p.results[n-1].id
+	p := page{results: in.results, first: rp.First, last: rp.Last, index: rp.FirstIndex, total: rp.Count,
+		complete: fin.Get("complete") == "true" || fin.Get("complete") == "1"}
+	n := len(p.results)
+	if q.Backwards && n > 0 { // the newest first, whether the archive has flipped the page or not
+		head, tail := p.results[0], p.results[n-1]
+		if head.stamp.Before(tail.stamp) || head.stamp.Equal(tail.stamp) && head.id != rp.Last {
+			slices.Reverse(p.results)
+		}
 	}
-	if q.Backwards {
-		for i, j := 0, len(p.results)-1; i < j; i, j = i+1, j-1 {
-			p.results[i], p.results[j] = p.results[j], p.results[i]
+	if n > 0 { // what came counts more than what is said of it
+		p.first, p.last = p.results[0].id, p.results[n-1].id
+		if q.Backwards {
+			p.first, p.last = p.last, p.first
 		}
 	}
 	return p, nil
@@ -261,7 +318,7 @@ func (q Query) form() *form.Form {
 		f.Set("ids", q.IDs...)
 	}
 	if q.Text != "" {
-		f.Set(nsFullText, q.Text)
+		f.Set(q.textField, q.Text)
 	}
 	return f
 }
