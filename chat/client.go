@@ -44,7 +44,7 @@ type Client struct {
 // features are what this package understands.
 var features = []string{
 	nsCorrect, nsRetract, nsReactions, nsReply, nsFallback, nsReceipts, nsMarkers, nsStates, nsSID, nsSpoiler,
-	nsReference, nsMentions, nsStyling, nsMarkup, nsAttention, nsHints,
+	nsReference, nsMentions, nsStyling, nsMarkup, nsAttention, nsHints, nsOOB, nsSFS, nsEncrypted, nsFile,
 }
 
 // New puts chats on a session, before it runs.
@@ -130,7 +130,7 @@ func (m *Message) hasContent() bool {
 
 // said reports whether the message has something to show.
 func (m *Message) said() bool {
-	return m.HasBody && m.Body != "" || m.Subject != "" || m.Attention || m.Sticker != nil
+	return m.HasBody && m.Body != "" || m.Subject != "" || m.Attention || m.Sticker != nil || len(m.Files) > 0
 }
 
 func (c *Client) believesIDs() bool {

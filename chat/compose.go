@@ -22,7 +22,8 @@ type composed struct {
 	// behind the prefix at the end.
 	spans    []Span
 	mentions []Mention
-	quiet    bool // ask for no receipt and no marker
+	quiet    bool   // ask for no receipt and no marker
+	link     string // of a file, which is the text then
 }
 
 // Compose makes a draft of a text and options. To and Type are left to the caller:
@@ -39,6 +40,9 @@ func Compose(text string, opts ...Option) (confab.Draft, error) {
 	}
 	if !utf8.ValidString(text) {
 		return confab.Draft{}, errors.New("chat: the text is not UTF-8")
+	}
+	if c.link != "" {
+		text = c.link
 	}
 	n := utf8.RuneCountInString(text)
 	shift := utf8.RuneCountInString(c.prefix)

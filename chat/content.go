@@ -48,6 +48,10 @@ type Content struct {
 	StickerFile *Sticker
 	// Attention asks to be noticed (XEP-0224).
 	Attention bool
+	// Files are the files that the message shares (XEP-0447): also one that an older
+	// client shares by nothing but its address (XEP-0066, XEP-0454). Package upload
+	// fetches them.
+	Files []File
 	// URL is the address of a file if the message is nothing but that
 	// (XEP-0066).
 	URL string
@@ -147,9 +151,14 @@ func Parse(m *confab.Message) Content {
 	if c.Text != "" {
 		c.body(m)
 	}
-	if c.Sticker == nil {
-		c.StickerFile = nil
+	if c.Sticker != nil {
+		if len(c.Files) > 0 {
+			st := stickerOf(c.Files[0])
+			c.StickerFile, c.Files = &st, nil
+		}
+		return c
 	}
+	c.shared(m)
 	return c
 }
 
@@ -200,8 +209,9 @@ func (c *Content) part(el *confab.Element) {
 		}
 		c.Sticker = &StickerRef{Pack: id(el.Get("pack")), Owner: owner, Node: id(el.Get("node"))}
 	case nsSFS + " file-sharing":
-		st := parseSticker(confab.El(nsStickers, "item", el.Children...))
-		c.StickerFile = &st
+		if f, ok := parseFile(el); ok && len(c.Files) < maxFiles {
+			c.Files = append(c.Files, f)
+		}
 	case nsOOB + " x":
 		c.URL = strings.TrimSpace(el.ChildText(nsOOB, "url"))
 	}
@@ -215,7 +225,7 @@ func (c *Content) body(m *confab.Message) {
 		c.Text, c.Quote = cutOut(text, cut)
 		c.moveSpans(cut, len([]rune(c.Text)))
 	}
-	if c.URL != "" && c.URL != strings.TrimSpace(c.Text) {
+	if c.URL != "" && c.URL != strings.TrimSpace(c.Text) && c.URL != strings.TrimSpace(text) {
 		c.URL = "" // a link among other words; the text has it
 	}
 	if rest, ok := strings.CutPrefix(c.Text, "/me "); ok {
@@ -239,6 +249,8 @@ func (c *Content) understood(ns string) bool {
 		return c.ReactsTo != ""
 	case nsAttention:
 		return c.Attention
+	case nsSFS:
+		return len(c.Files) > 0
 	}
 	return false
 }

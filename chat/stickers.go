@@ -10,19 +10,10 @@ import (
 	"fmt"
 	"hash"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/pubsub"
 	"mellium.im/xmpp/jid"
-)
-
-const (
-	nsFile    = "urn:xmpp:file:metadata:0"
-	nsHashes  = "urn:xmpp:hashes:2"
-	nsSFS     = "urn:xmpp:sfs:0"
-	nsURLData = "http://jabber.org/protocol/url-data"
 )
 
 // A StickerRef says of which pack a sticker is.
@@ -64,10 +55,7 @@ type Sticker struct {
 var ErrStickers = errors.New("chat: the sticker pack is not the one that its id names")
 
 // Limits of a pack.
-const (
-	maxStickers = 1000
-	maxSources  = 16
-)
+const maxStickers = 1000
 
 // Stickers gets the sticker pack with this id, from whom a [StickerRef] or a link
 // names; an empty node is that of people's own packs. The pack is verified by its id.
@@ -133,35 +121,18 @@ func AsSticker(ref StickerRef, st Sticker) Option {
 }
 
 func (st Sticker) file() *confab.Element {
-	f := confab.El(nsFile, "file")
-	text := func(name, value string) {
-		if value != "" {
-			f.Add(confab.El(nsFile, name).SetText(value))
-		}
-	}
-	text("media-type", st.Type)
-	text("desc", st.Text)
-	if st.Size > 0 {
-		text("size", strconv.FormatInt(st.Size, 10))
-	}
-	if st.Width > 0 && st.Height > 0 {
-		text("width", itoa(st.Width))
-		text("height", itoa(st.Height))
-	}
-	for _, algo := range slices.Sorted(keys(st.Hashes)) {
-		f.Add(confab.El(nsHashes, "hash").Set("algo", algo).SetText(st.Hashes[algo]))
-	}
-	return f
+	return File{Type: st.Type, Desc: st.Text, Size: st.Size, Width: st.Width, Height: st.Height, Hashes: st.Hashes}.metadata()
 }
 
-func keys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
+// stickerOf makes a sticker of a shared file.
+func stickerOf(f File) Sticker {
+	st := Sticker{Text: f.Desc, Type: f.Type, Size: f.Size, Width: f.Width, Height: f.Height, Hashes: f.Hashes}
+	for _, s := range f.Sources {
+		if s.Cipher == "" {
+			st.URLs = append(st.URLs, s.URL)
 		}
 	}
+	return st
 }
 
 func (st Sticker) sources() *confab.Element {
@@ -205,31 +176,13 @@ func parsePack(el *confab.Element, id string) (StickerPack, bool) {
 }
 
 func parseSticker(it *confab.Element) Sticker {
-	f := it.Child(nsFile, "file")
-	st := Sticker{Type: f.ChildText(nsFile, "media-type"), Text: f.ChildText(nsFile, "desc"), Hashes: map[string]string{}}
-	if n, err := strconv.ParseUint(f.ChildText(nsFile, "size"), 10, 62); err == nil {
-		st.Size = int64(n)
-	}
-	w, h := f.ChildText(nsFile, "width"), f.ChildText(nsFile, "height")
-	if d := f.ChildText(nsFile, "dimensions"); w == "" && d != "" {
-		w, h, _ = strings.Cut(d, "x")
-	}
-	st.Width, _ = position(w)
-	st.Height, _ = position(h)
-	for h := range f.All(nsHashes, "hash") {
-		if len(st.Hashes) < maxSources {
-			st.Hashes[h.Get("algo")] = strings.TrimSpace(h.Text)
-		}
-	}
+	f := parseMetadata(it.Child(nsFile, "file"))
 	src := it.Child(nsSFS, "sources")
 	if src == nil {
 		src = it.Child(nsStickers, "sources") // as the examples have it
 	}
-	for u := range src.All(nsURLData, "url-data") {
-		if len(st.URLs) < maxSources {
-			st.URLs = append(st.URLs, u.Get("target"))
-		}
-	}
+	f.Sources = parseSources(src, FileSource{}, false)
+	st := stickerOf(f)
 	for s := range it.All(nsStickers, "suggest") {
 		if len(st.Suggest) < maxSources {
 			st.Suggest = append(st.Suggest, s.Text)

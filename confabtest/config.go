@@ -52,6 +52,8 @@ const (
 	Archives
 	// Rooms is the component rooms.<Domain> (XEP-0045).
 	Rooms
+	// Uploads is the component upload.<Domain> (XEP-0363).
+	Uploads
 )
 
 // A CertificateKind is a kind of certificate that the server shows.
@@ -104,6 +106,8 @@ type Config struct {
 	// MaxQueue is how many bytes wait for one connection; by default 64 MiB. A
 	// connection that needs more is cut.
 	MaxQueue int
+	// MaxFile is the size of a file that is taken (XEP-0363); by default 100 MiB.
+	MaxFile int64
 	// Wire, if set, is called with each element that is read or is to be written,
 	// and is meant for logs. It must not call the server. The bytes are valid
 	// during the call only.
@@ -135,6 +139,9 @@ func (c *Config) defaults() {
 	num(&c.MaxAttempts, 3)
 	num(&c.MaxStanza, 1<<20)
 	num(&c.MaxQueue, 64<<20)
+	if c.MaxFile == 0 {
+		c.MaxFile = 100 << 20
+	}
 	def(&c.TokenLifetime, 21*24*time.Hour)
 	def(&c.TokenRotation, c.TokenLifetime/2)
 	def(&c.ResumeTimeout, 5*time.Minute)

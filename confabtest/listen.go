@@ -118,6 +118,9 @@ func (s *Server) startWeb(l net.Listener) {
 	mux.HandleFunc(webSocketPath, s.webSocket)
 	mux.HandleFunc("/.well-known/host-meta", s.hostMeta)
 	mux.HandleFunc("/.well-known/host-meta.json", s.hostMeta)
+	if s.uploads != nil {
+		mux.Handle(uploadPath, s.uploads)
+	}
 	web := &http.Server{
 		Handler: mux, TLSConfig: s.serverTLS("http/1.1"), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0), // tests make handshakes fail

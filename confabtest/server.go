@@ -49,6 +49,7 @@ type Server struct {
 	waiters  []chan struct{}
 	stats    Stats
 
+	uploads   *uploads // or nil
 	listeners []net.Listener
 	web       *http.Server
 	addrs     [3]string // TCP, direct TLS, HTTPS
@@ -88,6 +89,7 @@ type hooks struct {
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
 	archiveFeature, pubsubFeature, vcardFeature, blockingFeature, roomsFeature,
+	uploadFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and
@@ -224,7 +226,8 @@ func (s *Server) serve(c *Conn) *Conn {
 
 // Dial connects to the server in memory; network and address do not matter. It is
 // made for client.Config.Dial: the connection it returns counts as encrypted and
-// authenticated, and it works under testing/synctest.
+// authenticated, and it works under testing/synctest. With the address of the web server
+// to which files are uploaded, it connects to that.
 func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -234,6 +237,9 @@ func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 	s.unlock()
 	if closed {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	}
+	if web, ok := s.dialWeb(address); ok {
+		return web, nil
 	}
 	cl, sv := newPipe()
 	s.Serve(sv, true)
@@ -296,5 +302,11 @@ func (s *Server) Close() {
 			q.close()
 		}
 	}
+	if s.uploads != nil {
+		s.uploads.stopWeb()
+	}
 	s.wg.Wait()
+	if s.uploads != nil {
+		s.uploads.forget()
+	}
 }

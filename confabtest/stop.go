@@ -61,6 +61,9 @@ func (s *Server) halt(crash bool) {
 	if web != nil {
 		_ = web.Close()
 	}
+	if s.uploads != nil {
+		s.uploads.stopWeb()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if s.Wait(ctx, func() bool { return len(s.Conns()) == 0 }) != nil {

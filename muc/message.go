@@ -259,7 +259,7 @@ func (r *Room) reflected(m *confab.Message) *confab.Sent {
 
 // said reports whether the message has something to show.
 func said(m *Message) bool {
-	return m.HasBody && m.Body != "" || m.Attention || m.Stanza.Child(nsStickers, "sticker") != nil || m.HasSubject && m.Subject != ""
+	return m.HasBody && m.Body != "" || m.Attention || m.Sticker != nil || len(m.Files) > 0 || m.HasSubject && m.Subject != ""
 }
 
 // moderated reads what a moderator has done (XEP-0425, also its version 0). It is

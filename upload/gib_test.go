@@ -1,0 +1,3 @@
+package upload_test
+
+func gibChild() int { return 1 }
