@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ func TestLimits(t *testing.T) {
 		lying.Hashes = map[string]string{"sha-256": sha([]byte("another"))}
 		require.ErrorIs(t, romeo.files.Save(romeo.ctx, lying, path), upload.ErrCorrupt)
 		gone := f
-		gone.Sources = []chat.FileSource{{URL: f.Sources[0].URL + "x"}}
+		gone.Sources = []chat.FileSource{{URL: f.Sources[0].URL[:strings.LastIndexByte(strings.TrimSuffix(f.Sources[0].URL, "/data.bin"), '/')] + "/nothing/data.bin"}}
 		var status *upload.StatusError
 		require.ErrorAs(t, romeo.files.Save(romeo.ctx, gone, path), &status)
 		require.Equal(t, http.StatusNotFound, status.Code)

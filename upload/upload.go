@@ -156,6 +156,9 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 			return nil, err
 		}
 		for _, f := range found {
+			if slices.ContainsFunc(list, func(s Service) bool { return s.JID.Equal(f.JID) }) {
+				continue // some servers list it twice
+			}
 			list = append(list, parseService(f.JID, f.Info))
 		}
 	}
