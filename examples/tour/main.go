@@ -1,5 +1,5 @@
 // Command tour shows what confab does, step by step: two accounts sign in, become
-// contacts, talk, look at each other's profiles, lose their network in the middle of
+// contacts, talk, look at each other's profiles, send each other files, lose their network in the middle of
 // a thousand messages and lose nothing.
 //
 //	go run ./examples/tour            on a server in this process
@@ -82,6 +82,7 @@ func run(ctx context.Context, o options) error {
 		{"profile", t.profiles},
 		{"room", t.rooms},
 		{"encryption", t.secrets},
+		{"files", t.files},
 		{"network cut", t.cut},
 		{"history", t.history},
 		{"restart", t.restart},

@@ -15,6 +15,7 @@ import (
 	"github.com/confab-im/confab/muc"
 	"github.com/confab-im/confab/omemo"
 	"github.com/confab-im/confab/roster"
+	"github.com/confab-im/confab/upload"
 	"github.com/confab-im/confab/vcard"
 	"mellium.im/xmpp/jid"
 )
@@ -38,6 +39,7 @@ type person struct {
 	muc    *muc.Client
 	marks  *bookmarks.Bookmarks
 	keys   *omemo.Manager
+	files  *upload.Client
 
 	archives *mam.Archives
 	view     *chat.Timeline // of the conversation with the other one
@@ -69,6 +71,11 @@ func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) er
 	if p.keys, err = omemo.New(c, omemo.Config{Store: &p.secrets, Rooms: p.muc}); err != nil {
 		return err
 	}
+	p.files = upload.New(c, upload.Config{
+		Transport:     c.HTTPTransport(),
+		AllowLoopback: true, // the server is on this machine
+		Sealed:        func(j jid.JID) bool { return p.keys.Mode(j) != omemo.Off },
+	})
 	p.archives = mam.New(c, mam.Config{NoFollow: true})
 	p.view = chat.NewTimeline(peer, 0)
 	p.view.Follow(c, nil)
