@@ -13,7 +13,7 @@ import (
 
 // A Timeline is one conversation as a person reads it: each message once, in order,
 // with its last text, without what was taken back, with reactions and ticks. It is
-// fed with events, in whatever order they come: an edit before the message that it
+// fed with events of this package or of muc, in whatever order they come: an edit before the message that it
 // corrects is as good as one after. Edits and retractions count only from the author
 // of the message. Its methods may be called from any goroutine.
 type Timeline struct {
@@ -26,7 +26,7 @@ type Timeline struct {
 	loose   map[string][]any     // events about messages that are not there, by their id
 	waiting []string             // their ids, in order of arrival
 	bytes   int                  // of the records, about
-	shown   [2]place             // how far the other one, and the user, have read
+	shown   [2]Place             // how far the other one, and the user, have read
 }
 
 // An Entry is one message of a [Timeline].
@@ -49,7 +49,7 @@ type Entry struct {
 
 type record struct {
 	Entry
-	at   place
+	at   Place
 	last order // of Current
 	when map[string]order
 	ids  []string // by which it is known
@@ -73,14 +73,16 @@ func (o order) before(n order) bool {
 	return o.ms <= n.ms
 }
 
-// place is where a message stands in the conversation.
-type place struct {
-	ms int64
-	id string
+// A Place is where a message stands in its conversation: by time, and where that is
+// equal by id.
+type Place struct {
+	Milli int64 // milliseconds since 1970
+	ID    string
 }
 
-func (p place) compare(q place) int {
-	return cmp.Or(cmp.Compare(p.ms, q.ms), cmp.Compare(p.id, q.id))
+// Compare returns -1 if p comes before q, 1 if it comes after, and 0 if they are equal.
+func (p Place) Compare(q Place) int {
+	return cmp.Or(cmp.Compare(p.Milli, q.Milli), cmp.Compare(p.ID, q.ID))
 }
 
 func orderOf(m *Message) order {
@@ -91,12 +93,13 @@ func orderOf(m *Message) order {
 	return o
 }
 
-// placeOf believes the time of an id only near the time that the server or the own
-// clock tells, so that nobody can say something yesterday.
-func placeOf(m *Message) place {
-	p := place{ms: m.When().UnixMilli(), id: m.Ref()}
-	if ms, ok := idTime(m.ID); ok && max(ms-p.ms, p.ms-ms) <= plausible.Milliseconds() {
-		p.ms = ms
+// Place returns where the message stands. The time of its id is believed only near the
+// time that the server or the own clock tells, so that nobody can say something
+// yesterday.
+func (m *Message) Place() Place {
+	p := Place{m.When().UnixMilli(), m.Ref()}
+	if ms, ok := idTime(m.ID); ok && max(ms-p.Milli, p.Milli-ms) <= plausible.Milliseconds() {
+		p.Milli = ms
 	}
 	return p
 }
@@ -114,11 +117,40 @@ func NewTimeline(chat jid.JID, limit int) *Timeline {
 // Follow feeds the Timeline with the events of a session. Changed, which may be nil,
 // is called after each that has changed it.
 func (t *Timeline) Follow(s confab.Session, changed func(ctx context.Context)) (cancel func()) {
-	return s.Subscribe(func(event any) bool { _, ok := about(event); return ok }, func(ctx context.Context, event any) {
+	return s.Subscribe(func(event any) bool { return Event(event) != nil }, func(ctx context.Context, event any) {
 		if t.Apply(event) && changed != nil {
 			changed(ctx)
 		}
 	})
+}
+
+// SetShown says how far the other one, and the user, have read at least, if the events
+// that tell so are not among those that the Timeline gets.
+func (t *Timeline) SetShown(other, user Place) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, p := range [...]Place{other, user} {
+		if p.Compare(t.shown[i]) > 0 {
+			t.shown[i] = p
+		}
+	}
+}
+
+// An eventer is an event of a package that builds on this one, such as muc: it says which
+// event of this package it comes to.
+type eventer interface{ ChatEvent() any }
+
+// Event returns the event of this package that another event comes to, such as one of a
+// room; those of this package are themselves. It is nil for what is no part of a
+// conversation.
+func Event(event any) any {
+	if e, ok := event.(eventer); ok {
+		event = e.ChatEvent()
+	}
+	if _, ok := about(event); !ok {
+		return nil
+	}
+	return event
 }
 
 // about returns the conversation that an event of this package is about.
@@ -149,6 +181,7 @@ func about(event any) (jid.JID, bool) {
 // Apply takes an event of this package and reports whether it has changed anything.
 // Events of other conversations, and of other kinds, are passed over.
 func (t *Timeline) Apply(event any) (changed bool) {
+	event = Event(event)
 	if chat, ok := about(event); !ok || !chat.Equal(t.chat) || t.chat.String() == "" {
 		return false
 	}
@@ -208,7 +241,7 @@ func (t *Timeline) apply(event any) bool {
 		if r == nil {
 			return t.wait(e.ID, event)
 		}
-		if r.at.compare(t.shown[i]) <= 0 {
+		if r.at.Compare(t.shown[i]) <= 0 {
 			return false
 		}
 		t.shown[i] = r.at
@@ -245,7 +278,7 @@ func (t *Timeline) find(id, author string, w whose) *record {
 		if author != "" && r.Message.Author != author || w == user && !r.Message.Self || w == others && r.Message.Self {
 			continue
 		}
-		if found == nil || cmp.Or(cmp.Compare(rank(r), rank(found)), r.at.compare(found.at)) < 0 {
+		if found == nil || cmp.Or(cmp.Compare(rank(r), rank(found)), r.at.Compare(found.at)) < 0 {
 			found = r
 		}
 	}
@@ -253,9 +286,9 @@ func (t *Timeline) find(id, author string, w whose) *record {
 }
 
 func (t *Timeline) add(m *Message, tombstone bool) bool {
-	r := &record{at: placeOf(m), last: orderOf(m)}
+	r := &record{at: m.Place(), last: orderOf(m)}
 	r.Message, r.Current, r.Retracted = m, m, tombstone
-	i, _ := slices.BinarySearchFunc(t.records, r, func(a, b *record) int { return a.at.compare(b.at) })
+	i, _ := slices.BinarySearchFunc(t.records, r, func(a, b *record) int { return a.at.Compare(b.at) })
 	if i == 0 && len(t.records) >= t.limit {
 		return false // older than all that is kept
 	}
@@ -432,7 +465,7 @@ func (t *Timeline) entry(r *record) Entry {
 	if !r.Message.Self {
 		side = 1
 	}
-	e.Displayed = r.at.compare(t.shown[side]) <= 0
+	e.Displayed = r.at.Compare(t.shown[side]) <= 0
 	e.Received = e.Received || e.Displayed && e.Message.Self
 	return e
 }

@@ -335,10 +335,10 @@ func (f *follower) forward(ctx context.Context, from, before Place, handed func(
 	for {
 		q := Query{Archive: f.archive, After: from.ID}
 		if from.ID == "" {
-			q.Start = from.Stamp
+			q.Start = from.Stamp.Truncate(time.Second) // some archives count in seconds
 		}
 		if !before.Stamp.IsZero() {
-			q.End = before.Stamp.Add(time.Second) // some archives count in seconds
+			q.End = before.Stamp.Truncate(time.Second).Add(time.Second)
 		}
 		var fails error
 		for p, err := range f.a.pages(ctx, q) {
@@ -346,7 +346,7 @@ func (f *follower) forward(ctx context.Context, from, before Place, handed func(
 				break
 			}
 			if i := slices.IndexFunc(p.results, func(r raw) bool {
-				return before.ID != "" && r.id == before.ID || !before.Stamp.IsZero() && r.stamp.After(before.Stamp)
+				return before.ID != "" && r.id == before.ID || !q.End.IsZero() && r.stamp.After(q.End)
 			}); i >= 0 {
 				p.results = p.results[:i]
 			}
@@ -439,7 +439,7 @@ type around struct {
 // keeps nothing of what it sees, so that memory does not grow with n.
 func (f *follower) walk(ctx context.Context, n int, to cursor) (at around, err error) {
 	at.before = to
-	q := Query{Archive: f.archive, Backwards: true, Start: to.Stamp, Page: min(n+1, 250)}
+	q := Query{Archive: f.archive, Backwards: true, Start: to.Stamp.Truncate(time.Second), Page: min(n+1, 250)}
 	seen := 0
 	for p, err := range f.a.pages(ctx, q) {
 		if err != nil {

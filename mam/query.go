@@ -92,7 +92,9 @@ type Query struct {
 
 // A Result is one message of an archive.
 type Result struct {
-	// ID is the id that the archive gave the message, Stamp when it got it.
+	// ID is the id that the archive gave the message, Stamp when it got it. Some
+	// archives tell that by the second; messages of one second are set a millisecond
+	// apart then, so that their order is that of their stamps.
 	ID    string
 	Stamp time.Time
 	// Message is the message, after it has passed the stages. It is nil if a stage
@@ -198,8 +200,10 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 		if q.Backwards {
 			bound = q.After
 		}
+		var last spread
 		for empty := 0; empty < maxEmpty; empty++ {
 			p, err := a.page(ctx, q, set)
+			last = last.over(p.results, q.Backwards)
 			// An archive that does not know the field for the other bound goes on.
 			if i := slices.IndexFunc(p.results, func(r raw) bool { return bound != "" && r.id == bound }); i >= 0 {
 				p.results, p.complete = p.results[:i], true
@@ -223,6 +227,30 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 		}
 		yield(page{}, fmt.Errorf("mam: %v sends page after page with nothing on it", a.whose(q.Archive)))
 	}
+}
+
+// spread is the last stamp of an archive that counts in seconds, and what became of it.
+type spread struct{ told, made time.Time }
+
+// over sets the messages of one second a millisecond apart, in their order, so that who
+// sorts them by time keeps it.
+func (s spread) over(rs []raw, backwards bool) spread {
+	if backwards {
+		s = spread{} // what is in this page is older
+	}
+	for i := range rs {
+		r := &rs[i]
+		if backwards {
+			r = &rs[len(rs)-1-i]
+		}
+		if told := r.stamp; told.Nanosecond() != 0 || !told.Equal(s.told) || s.made.Sub(told) > 900*time.Millisecond {
+			s = spread{told, told}
+		} else {
+			s.made = s.made.Add(time.Millisecond)
+			r.stamp = s.made
+		}
+	}
+	return s
 }
 
 // page asks for one page.

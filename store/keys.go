@@ -31,18 +31,15 @@ func (k Keys) View(ctx context.Context, f func(omemo.Tx) error) error {
 func (k Keys) run(ctx context.Context, readOnly bool, f func(omemo.Tx) error) error {
 	k.d.mu.Lock()
 	defer k.d.mu.Unlock()
+	if !readOnly {
+		return k.d.update(ctx, func(tx *sql.Tx) error { return f(keysTx{ctx, tx, false}) })
+	}
 	tx, err := k.d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if err := f(keysTx{ctx, tx, readOnly}); err != nil || readOnly {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	return nil
+	return f(keysTx{ctx, tx, true})
 }
 
 type keysTx struct {

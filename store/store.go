@@ -10,16 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	_ "modernc.org/sqlite" // SQLite in Go
 )
 
 // version is that of the tables: see migrations.
-const version = 1
+const version = 2
 
 // migrations bring a file from the version of their index to the next.
 var migrations = [version]string{
 	`CREATE TABLE kv (bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID`,
+	historyTables,
 }
 
 // small is the bucket of what Get, Put and Delete are about.
@@ -37,6 +39,11 @@ type DB struct {
 	// mu lets one transaction in at a time, so that those of the same program wait for
 	// each other instead of failing.
 	mu sync.Mutex
+	// pending is what was read out of archives and goes into the file with the next
+	// transaction, or soon.
+	pending []pending
+	soon    *time.Timer
+	closed  bool
 }
 
 // Open opens a file, or makes one that only its owner may read. Close it when Run of the
@@ -108,7 +115,15 @@ func (d *DB) migrate(ctx context.Context) error {
 func (d *DB) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.db.Close()
+	if d.closed {
+		return nil
+	}
+	err := d.flush(context.Background())
+	d.closed = true
+	if d.soon != nil {
+		d.soon.Stop()
+	}
+	return errors.Join(err, d.db.Close())
 }
 
 // Get returns the value of a key, or an error that is [fs.ErrNotExist].
@@ -126,14 +141,14 @@ func (d *DB) Get(ctx context.Context, key string) ([]byte, error) {
 func (d *DB) Put(ctx context.Context, key string, value []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return put(ctx, d.db, small, key, value)
+	return d.update(ctx, func(tx *sql.Tx) error { return put(ctx, tx, small, key, value) })
 }
 
 // Delete removes a key; that there is none is no error.
 func (d *DB) Delete(ctx context.Context, key string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return remove(ctx, d.db, small, key)
+	return d.update(ctx, func(tx *sql.Tx) error { return remove(ctx, tx, small, key) })
 }
 
 // conn is a database or a transaction.
