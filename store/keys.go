@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,7 +31,7 @@ func (k Keys) run(ctx context.Context, readOnly bool, f func(omemo.Tx) error) er
 	k.d.mu.Lock()
 	defer k.d.mu.Unlock()
 	if !readOnly {
-		return k.d.update(ctx, func(tx *sql.Tx) error { return f(keysTx{ctx, tx, false}) })
+		return k.d.update(ctx, func(tx conn) error { return f(keysTx{ctx, tx, false}) })
 	}
 	tx, err := k.d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -44,7 +43,7 @@ func (k Keys) run(ctx context.Context, readOnly bool, f func(omemo.Tx) error) er
 
 type keysTx struct {
 	ctx      context.Context
-	tx       *sql.Tx
+	tx       conn
 	readOnly bool
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/confab-im/confab"
@@ -299,8 +300,12 @@ func (h *History) settle(ctx context.Context, c conn, v conversation, p place, n
 		author, meta string
 		self         bool
 	}
-	for i := 0; i < len(names) && i < maxHops; i++ {
-		rows, err := c.QueryContext(ctx, "SELECT n, kind, author, self, meta FROM messages WHERE c = ? AND target = ? AND kind IN (?, ?, ?)", v.c, names[i], retraction, displayed, edit)
+	for begin, hops := 0, 0; begin < len(names) && hops < maxHops; hops++ {
+		args := []any{v.c, retraction, displayed, edit}
+		for _, name := range names[begin:] {
+			args = append(args, name)
+		}
+		rows, err := c.QueryContext(ctx, "SELECT n, kind, author, self, meta FROM messages WHERE c = ? AND kind IN (?, ?, ?) AND target IN (?"+strings.Repeat(", ?", len(args)-5)+")", args...)
 		if err != nil {
 			return fmt.Errorf("store: %w", err)
 		}
@@ -308,6 +313,7 @@ func (h *History) settle(ctx context.Context, c conn, v conversation, p place, n
 		if err != nil {
 			return err
 		}
+		begin = len(names)
 		for _, a := range all {
 			var m meta
 			_ = json.Unmarshal([]byte(a.meta), &m)

@@ -141,14 +141,14 @@ func (d *DB) Get(ctx context.Context, key string) ([]byte, error) {
 func (d *DB) Put(ctx context.Context, key string, value []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.update(ctx, func(tx *sql.Tx) error { return put(ctx, tx, small, key, value) })
+	return d.update(ctx, func(tx conn) error { return put(ctx, tx, small, key, value) })
 }
 
 // Delete removes a key; that there is none is no error.
 func (d *DB) Delete(ctx context.Context, key string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.update(ctx, func(tx *sql.Tx) error { return remove(ctx, tx, small, key) })
+	return d.update(ctx, func(tx conn) error { return remove(ctx, tx, small, key) })
 }
 
 // conn is a database or a transaction.

@@ -16,7 +16,48 @@ import (
 type Tx struct {
 	ctx context.Context
 	d   *DB
-	tx  *sql.Tx
+	tx  conn
+}
+
+// prepared is a transaction that prepares each statement once.
+type prepared struct {
+	*sql.Tx
+	statements map[string]*sql.Stmt
+}
+
+func (p *prepared) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s := p.statements[query]; s != nil {
+		return s, nil
+	}
+	s, err := p.PrepareContext(ctx, query)
+	if err == nil {
+		p.statements[query] = s
+	}
+	return s, err
+}
+
+func (p *prepared) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := p.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+func (p *prepared) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := p.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+func (p *prepared) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	s, err := p.statement(ctx, query)
+	if err != nil { // which the transaction says, too
+		return p.Tx.QueryRowContext(ctx, query, args...)
+	}
+	return s.QueryRowContext(ctx, args...)
 }
 
 // Update runs f in one transaction: all that it does is in the file when Update returns
@@ -25,7 +66,7 @@ type Tx struct {
 func (d *DB) Update(ctx context.Context, f func(*Tx) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.update(ctx, func(tx *sql.Tx) error { return f(&Tx{ctx, d, tx}) })
+	return d.update(ctx, func(tx conn) error { return f(&Tx{ctx, d, tx}) })
 }
 
 // Get is [DB.Get] in the transaction.
@@ -57,7 +98,7 @@ func (t *Tx) Add(account jid.JID, events ...any) error {
 }
 
 // update runs f in a transaction, with what is pending before it. The lock is held.
-func (d *DB) update(ctx context.Context, f func(*sql.Tx) error) error {
+func (d *DB) update(ctx context.Context, f func(conn) error) error {
 	if d.closed {
 		return errClosed
 	}
@@ -66,13 +107,14 @@ func (d *DB) update(ctx context.Context, f func(*sql.Tx) error) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
+	c := &prepared{tx, map[string]*sql.Stmt{}}
 	for _, p := range d.pending {
-		if err := p.h.add(ctx, tx, p.event); err != nil {
+		if err := p.h.add(ctx, c, p.event); err != nil {
 			return err
 		}
 	}
 	if f != nil {
-		if err := f(tx); err != nil {
+		if err := f(c); err != nil {
 			return err
 		}
 	}
