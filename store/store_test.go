@@ -20,6 +20,7 @@ import (
 	"github.com/confab-im/confab/client"
 	"github.com/confab-im/confab/confabtest"
 	"github.com/confab-im/confab/disco"
+	"github.com/confab-im/confab/internal/testbed"
 	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/mam"
 	"github.com/confab-im/confab/omemo"
@@ -41,7 +42,10 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv("CONFAB_STORE_CHILD"); path != "" {
 		child(path)
 	}
-	os.Exit(m.Run())
+	if arg := os.Getenv("CONFAB_HISTORY_CHILD"); arg != "" {
+		readHistory(arg)
+	}
+	os.Exit(testbed.Run(m))
 }
 
 func open(t testing.TB, path string) *store.DB {

@@ -105,6 +105,18 @@ func (c *Client) Stop(tb testing.TB) {
 	}
 }
 
+// Eventually reports whether something becomes so, and waits for it if it is not.
+func Eventually(so func() bool) bool {
+	for late := time.Now().Add(Patience); ; time.Sleep(5 * time.Millisecond) {
+		if so() {
+			return true
+		}
+		if time.Now().After(late) {
+			return false
+		}
+	}
+}
+
 // Context ends with the test, or when a test has lasted too long.
 func Context(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)

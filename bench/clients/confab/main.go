@@ -137,26 +137,13 @@ func pings(c *client.Client, k, inflight int) {
 	wg.Wait()
 }
 
-// archive reads all pages. There is no package for it yet: this is what it will
-// do underneath.
-func archive(c *client.Client) {
-	type fin struct {
-		XMLName  xml.Name `xml:"urn:xmpp:mam:2 fin"`
-		Complete bool     `xml:"complete,attr"`
-		Last     string   `xml:"http://jabber.org/protocol/rsm set>last"`
-	}
-	for after := ""; ; {
-		set := confab.El(nsRSM, "set", confab.El(nsRSM, "max").SetText("250"))
-		if after != "" {
-			set.Add(confab.El(nsRSM, "after").SetText(after))
-		}
-		var res fin
-		must(confab.Do(ctx, c, stanza.IQ{Type: stanza.SetIQ}, confab.El(nsMAM, "query", set).Set("queryid", "q1"), &res))
-		must(c.Fence(ctx))
-		if res.Complete {
-			return
-		}
-		after = res.Last
+// archive reads all pages.
+func archive(archives *mam.Archives) {
+	for r, err := range archives.Query(ctx, mam.Query{Page: 250}) {
+		must(err)
+		n++
+		m := r.Message
+		chk += len(r.ID) + len(m.Stanza.Get("from")) + len(m.ID) + len(m.Body)
 	}
 }
 
