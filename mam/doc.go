@@ -28,5 +28,7 @@
 //
 //	rooms := muc.New(c, muc.Config{Archives: archives})
 //
-// XEPs: 0313, 0059, 0441.
+// To keep, show and search what was read is for package store.
+//
+// XEPs: 0313, 0059, 0413, 0431, 0441.
 package mam

@@ -26,7 +26,6 @@ type person struct {
 	h     *store.History
 	chats *chat.Client
 	rooms *muc.Client
-	view  map[string]*chat.Timeline
 	own   *testclient.Seen[muc.OwnMessage]
 	heard *testclient.Seen[*chat.Message]
 	inn   *testclient.Seen[*muc.Message]

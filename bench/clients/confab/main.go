@@ -8,7 +8,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"log"
@@ -24,16 +23,14 @@ import (
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/client"
+	"github.com/confab-im/confab/mam"
 	"github.com/confab-im/confab/muc"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 )
 
 const (
-	nsMAM     = "urn:xmpp:mam:2"
-	nsForward = "urn:xmpp:forward:0"
-	nsRSM     = "http://jabber.org/protocol/rsm"
-	nsMUC     = "http://jabber.org/protocol/muc"
+	nsMUC = "http://jabber.org/protocol/muc"
 )
 
 var (
@@ -110,20 +107,6 @@ func onPresence(_ context.Context, p *confab.Presence) {
 	}
 }
 
-// onResult takes what an archive sent, as a feature does.
-func onResult(_ context.Context, m *confab.Message) error {
-	r := m.Stanza.Child(nsMAM, "result")
-	if r == nil {
-		return nil
-	}
-	f := r.Child(nsForward, "forwarded")
-	n++
-	inner := f.Child(confab.NSClient, "message")
-	chk += len(r.Get("id")) + len(f.Child("urn:xmpp:delay", "delay").Get("stamp")) +
-		len(inner.Get("from")) + len(inner.Get("id")) + len(inner.ChildText(confab.NSClient, "body"))
-	return confab.ErrConsumed
-}
-
 // pings sends k pings, so many at once.
 func pings(c *client.Client, k, inflight int) {
 	var wg sync.WaitGroup
@@ -143,7 +126,7 @@ func archive(archives *mam.Archives) {
 		must(err)
 		n++
 		m := r.Message
-		chk += len(r.ID) + len(m.Stanza.Get("from")) + len(m.ID) + len(m.Body)
+		chk += len(r.ID) + len(r.Stamp.Format("2006-01-02T15:04:05.000000Z")) + len(m.From.String()) + len(m.ID) + len(m.Body)
 	}
 }
 
@@ -173,6 +156,7 @@ func main() {
 		return
 	}
 	var rooms *muc.Client
+	var archives *mam.Archives
 	c, done := start(func(c *client.Client) {
 		if work == "W3" {
 			rooms = muc.New(c, muc.Config{})
@@ -182,7 +166,7 @@ func main() {
 		}
 		confab.On(c, onPresence)
 		if work == "W2" {
-			c.HandleMessage(confab.StageUnwrap, onResult)
+			archives = mam.New(c, mam.Config{NoFollow: true})
 		}
 	})
 	if work != "W3" {
@@ -192,7 +176,7 @@ func main() {
 	case "W1":
 		<-ended
 	case "W2":
-		archive(c)
+		archive(archives)
 	case "W3":
 		// The replay has no subject, for which Join waits: it is not what is waited for.
 		go func() { _, _ = rooms.Join(ctx, jid.MustParse(env("XB_ROOM")), "bench") }()
