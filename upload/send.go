@@ -81,7 +81,7 @@ type Conversation interface {
 // says that the conversation is.
 func (c *Client) Share(ctx context.Context, v Conversation, src Source, opts ...Option) (*confab.Sent, chat.File, error) {
 	if c.cfg.Sealed != nil {
-		to := jid.JID{}
+		var to jid.JID
 		switch v := v.(type) {
 		case interface{ Peer() jid.JID }:
 			to = v.Peer()

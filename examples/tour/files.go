@@ -64,7 +64,7 @@ func (t *tour) files(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if len(got.Files) != 1 || got.Files[0].Name != c.name {
-			return "", fmt.Errorf("Bob got %q with %d files", got.Text, len(got.Files))
+			return "", fmt.Errorf("got %q with %d files", got.Text, len(got.Files))
 		}
 		f := got.Files[0]
 		sealed := got.Seal != nil && f.Sources[0].Cipher == chat.AES256GCM
