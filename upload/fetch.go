@@ -362,10 +362,15 @@ func (g *get) once(ctx context.Context, u *url.URL) error {
 	if err := g.answer(res, from); err != nil {
 		return err
 	}
-	p := make([]byte, 32<<10)
+	p := make([]byte, 2*piece)
 	for {
-		n, err := res.Body.Read(p)
-		w.moved()
+		n, err := 0, error(nil)
+		for n < len(p) && err == nil { // a read gives what is in one TLS record
+			var k int
+			k, err = res.Body.Read(p[n:])
+			n += k
+			w.moved()
+		}
 		if n > 0 {
 			if err := g.take(p[:n]); err != nil {
 				return err

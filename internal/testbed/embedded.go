@@ -17,7 +17,7 @@ func openEmbedded() (*Server, error) {
 	const domain = "embedded.test"
 	e := &embedded{}
 	e.srv = confabtest.NewServer(confabtest.Config{
-		Domain: domain, AnonymousDomain: "anon." + domain, Wire: e.record,
+		Domain: domain, AnonymousDomain: "anon." + domain, Wire: e.record, MaxFile: 2 << 30,
 	})
 	if err := e.srv.Start(); err != nil {
 		e.srv.Close()

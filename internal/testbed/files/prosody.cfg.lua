@@ -106,8 +106,8 @@ Component ("rooms." .. domain) "muc"
 	max_history_messages = 50
 
 Component ("share." .. domain) "http_file_share"
-	http_file_share_size_limit = 10 * 1024 * 1024
-	http_file_share_daily_quota = 1024 * 1024 * 1024
+	http_file_share_size_limit = 2 * 1024 * 1024 * 1024
+	http_file_share_daily_quota = 100 * 1024 * 1024 * 1024
 	http_file_share_access = { domain, "plain." .. domain, "anon." .. domain }
 
 Component ("pubsub." .. domain) "pubsub"
