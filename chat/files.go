@@ -64,7 +64,7 @@ type File struct {
 	// ID tells the files of one message apart; "" if there is but one.
 	ID          string
 	Disposition Disposition
-	// Name is a file name without any folder.
+	// Name is a file name without any folder, that can be used in any; "" if not known.
 	Name string
 	// Type is the media type, such as "image/png"; "" if not known.
 	Type string

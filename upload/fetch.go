@@ -56,9 +56,9 @@ func (c *Client) Save(ctx context.Context, f chat.File, path string, opts ...Opt
 		o.limit = DefaultLimit
 	}
 	return c.each(ctx, f, o, func(s chat.FileSource) error {
-		err := c.save(ctx, f, s, path, o, o.keep)
-		if errors.Is(err, ErrCorrupt) && o.keep {
-			err = c.save(ctx, f, s, path, o, false) // what was kept may have been wrong
+		resumed, err := c.save(ctx, f, s, path, o, true)
+		if resumed && errors.Is(err, ErrCorrupt) {
+			_, err = c.save(ctx, f, s, path, o, false) // what was kept may have been wrong
 		}
 		return err
 	})
@@ -193,11 +193,11 @@ func (o *options) wantsHead(head []byte) bool {
 	return kind == "image" || kind == "audio" || kind == "video"
 }
 
-// save fetches one source into a file.
-func (c *Client) save(ctx context.Context, f chat.File, s chat.FileSource, path string, o *options, resume bool) (err error) {
+// save fetches one source into a file. It reports whether an earlier call had begun.
+func (c *Client) save(ctx context.Context, f chat.File, s chat.FileSource, path string, o *options, resume bool) (resumed bool, err error) {
 	k, err := newSink(nil, f, s, o)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var out *os.File
 	part := path + ".part"
@@ -211,7 +211,7 @@ func (c *Client) save(ctx context.Context, f chat.File, s chat.FileSource, path 
 		out, err = os.CreateTemp(filepath.Dir(path), ".*.part") // for the user only
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	name := out.Name()
 	defer func() {
@@ -224,8 +224,9 @@ func (c *Client) save(ctx context.Context, f chat.File, s chat.FileSource, path 
 	k.out = out
 	if keep {
 		if err := k.pickUp(out); err != nil {
-			return err
+			return false, err
 		}
+		resumed = k.raw > 0
 	}
 	g := &get{c: c, s: s, o: o, f: f, sink: k, restart: func() (*sink, error) {
 		if err := out.Truncate(0); err != nil {
@@ -238,12 +239,12 @@ func (c *Client) save(ctx context.Context, f chat.File, s chat.FileSource, path 
 		return k, err
 	}}
 	if err := g.run(ctx); err != nil {
-		return err
+		return resumed, err
 	}
 	if err := out.Close(); err != nil {
-		return err
+		return resumed, err
 	}
-	return os.Rename(name, path)
+	return resumed, os.Rename(name, path)
 }
 
 // pickUp goes on behind what an earlier call has left.
