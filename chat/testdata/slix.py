@@ -36,7 +36,7 @@ class Peer(slixmpp.ClientXMPP):
         await self.get_roster()
         await self["xep_0280"].enable()
         say("ready", jid=str(self.boundjid))
-        reader = asyncio.StreamReader()
+        reader = self.reader = asyncio.StreamReader()  # or it is collected while it waits
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
             self.do(*json.loads(line))

@@ -21,7 +21,7 @@ class Peer(slixmpp.ClientXMPP):
 
     async def start(self, _):
         say("ready", jid=str(self.boundjid))
-        reader = asyncio.StreamReader()
+        reader = self.reader = asyncio.StreamReader()  # or it is collected while it waits
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
             what, archive = json.loads(line)

@@ -29,7 +29,7 @@ class Peer(slixmpp.ClientXMPP):
     async def start(self, _):
         self.send_presence()
         say("ready", jid=str(self.boundjid))
-        reader = asyncio.StreamReader()
+        reader = self.reader = asyncio.StreamReader()  # or it is collected while it waits
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
             await self.do(*json.loads(line))
