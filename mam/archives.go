@@ -50,6 +50,7 @@ type Archives struct {
 
 	mu      sync.Mutex
 	queries map[string]*incoming
+	over    []string             // of queries, those that nobody waits for
 	follow  map[string]*follower // by archive
 }
 

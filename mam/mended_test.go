@@ -271,7 +271,7 @@ func TestPages(t *testing.T) {
 	require.Equal(t, []any{"2", "4"}, all(out))
 
 	out = a.query(mam.Query{})
-	for i := range 100 {
+	for i := range 101 {
 		a.page(fmt.Sprintf(">%s<first>%d</first><last>%d</last></set>", rsmSet, i, i))
 	}
 	got := all(out)

@@ -196,36 +196,62 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 		} else {
 			set.After = q.After
 		}
-		bound := q.Before
+		bound, left := q.Before, q.Limit
 		if q.Backwards {
 			bound = q.After
 		}
 		var last spread
-		for empty := 0; empty < maxEmpty; empty++ {
-			p, err := a.page(ctx, q, set)
+		var next func() (page, error)
+		for empty := 0; ; empty++ {
+			if next == nil {
+				next = a.ahead(ctx, q, set)
+			}
+			p, err := next()
+			next = nil
 			last = last.over(p.results, q.Backwards)
 			// An archive that does not know the field for the other bound goes on.
 			if i := slices.IndexFunc(p.results, func(r raw) bool { return bound != "" && r.id == bound }); i >= 0 {
 				p.results, p.complete = p.results[:i], true
 			}
-			if !yield(p, err) || err != nil || p.complete {
-				return
+			following := rsm.Set{Max: set.Max}
+			if q.Backwards {
+				following.Before = p.first
+			} else {
+				following.After = p.last
 			}
+			left -= len(p.results)
+			more := err == nil && !p.complete &&
+				following != set && (following.Before != "" || following.After != "") // or it leads nowhere
 			if len(p.results) > 0 {
 				empty = 0
 			}
-			next := rsm.Set{Max: set.Max}
-			if q.Backwards {
-				next.Before = p.first
-			} else {
-				next.After = p.last
+			if more && empty >= maxEmpty {
+				more, err = false, fmt.Errorf("mam: %v sends page after page with nothing on it", a.whose(q.Archive))
 			}
-			if next == set || next.Before == "" && next.After == "" {
-				return // the answer leads nowhere
+			if set = following; more && (q.Limit == 0 || left > 0) {
+				next = a.ahead(ctx, q, set) // while this page is handled
 			}
-			set = next
+			if !yield(p, err) || !more {
+				return
+			}
 		}
-		yield(page{}, fmt.Errorf("mam: %v sends page after page with nothing on it", a.whose(q.Archive)))
+	}
+}
+
+// ahead asks for a page, and returns what waits for it.
+func (a *Archives) ahead(ctx context.Context, q Query, set rsm.Set) func() (page, error) {
+	type answer struct {
+		page page
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() { // it ends with the answer, with ctx or with the session
+		p, err := a.page(ctx, q, set)
+		got <- answer{p, err}
+	}()
+	return func() (page, error) {
+		r := <-got
+		return r.page, r.err
 	}
 }
 
@@ -263,8 +289,16 @@ func (a *Archives) page(ctx context.Context, q Query, set rsm.Set) (page, error)
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
-		delete(a.queries, id)
-		a.mu.Unlock()
+		defer a.mu.Unlock()
+		if ctx.Err() == nil {
+			delete(a.queries, id)
+			return
+		}
+		in.over, in.results = true, nil // its results may be under way
+		if a.over = append(a.over, id); len(a.over) > maxOver {
+			delete(a.queries, a.over[0])
+			a.over = a.over[1:]
+		}
 	}()
 	el := confab.El(NS, "query", q.form().Element(), set.Element()).Set("queryid", id)
 	if q.Backwards {
@@ -354,8 +388,12 @@ func (q Query) form() *form.Form {
 // incoming are the results of a page that is being read.
 type incoming struct {
 	from    jid.JID
+	over    bool // nobody waits for them any more
 	results []raw
 }
+
+// maxOver bounds the queries that nobody waits for whose results are known as such.
+const maxOver = 32
 
 // errForged is the reason of [confab.BadStanza] for results that nobody asked for.
 var errForged = errors.New("mam: a result of a query that is not under way, or not from the archive that was asked")
@@ -371,6 +409,9 @@ func (a *Archives) collect(_ context.Context, m *confab.Message) error {
 	in := a.queries[res.Get("queryid")]
 	if in == nil || m.Source != confab.Live || !m.From.Equal(in.from) || len(in.results) >= maxPage {
 		a.s.Emit(confab.BadStanza{Stanza: m.Stanza, Err: errForged})
+		return confab.ErrConsumed
+	}
+	if in.over {
 		return confab.ErrConsumed
 	}
 	fw := res.Child(nsForward, "forwarded")
