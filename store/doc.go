@@ -17,7 +17,8 @@
 // unread counts, pages with edits, reactions and retractions applied, search, export. It
 // follows the events of packages chat and muc; with a mam.Archives on the same DB it has
 // no holes, whatever the program has missed and whenever it was killed. Private messages
-// of rooms are not kept. [DB.Update] is one transaction over all of it.
+// of rooms are not kept. An [Outbox] keeps what is sent until the server has it, also when
+// the program ends before. [DB.Update] is one transaction over all of it.
 //
 // What Put or a transaction has returned for survives a crash of the program and of the
 // machine: the file is in WAL mode, and flushed at each commit. A program that is killed

@@ -16,12 +16,13 @@ import (
 )
 
 // version is that of the tables: see migrations.
-const version = 2
+const version = 3
 
 // migrations bring a file from the version of their index to the next.
 var migrations = [version]string{
 	`CREATE TABLE kv (bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID`,
 	historyTables,
+	outboxTable,
 }
 
 // small is the bucket of what Get, Put and Delete are about.

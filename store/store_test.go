@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 	if arg := os.Getenv("CONFAB_HISTORY_CHILD"); arg != "" {
 		readHistory(arg)
 	}
+	if arg := os.Getenv("CONFAB_OUTBOX_CHILD"); arg != "" {
+		sendAway(arg)
+	}
 	os.Exit(testbed.Run(m))
 }
 
