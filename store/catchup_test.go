@@ -128,8 +128,9 @@ func TestKillCatchUp(t *testing.T) {
 			}
 			for range kills {
 				var wg sync.WaitGroup
+				more := rnd.IntN(20)
 				wg.Go(func() { // goes on meanwhile
-					for range rnd.IntN(20) {
+					for range more {
 						say()
 					}
 				})

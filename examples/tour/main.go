@@ -24,6 +24,7 @@ import (
 
 	"github.com/confab-im/confab/client"
 	"github.com/confab-im/confab/confabtest"
+	"github.com/confab-im/confab/register"
 )
 
 func main() {
@@ -153,7 +154,17 @@ func (t *tour) register(ctx context.Context) (string, error) {
 	for _, p := range []*person{t.alice, t.bob} {
 		user := strings.ToLower(p.name)
 		p.address, p.password = user+"@tour.test", "the password of "+user
-		if err := registerAccount(ctx, t.srv.DirectAddr(), "tour.test", t.roots, user, p.password); err != nil {
+		g, err := client.OpenGuest(ctx, t.config(p))
+		if err != nil {
+			return "", err
+		}
+		defer g.Close()
+		f, err := register.Fetch(ctx, g)
+		if err != nil {
+			return "", err
+		}
+		f.Set("username", user).Set("password", p.password)
+		if _, err := register.Submit(ctx, g, f); err != nil {
 			return "", err
 		}
 		say("%s registered the account %s, on an encrypted stream", p.name, p.address)

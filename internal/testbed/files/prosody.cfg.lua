@@ -40,6 +40,7 @@ storage = "internal"
 archive_expires_after = "never"
 c2s_require_encryption = true
 allow_registration = true
+registration_invite_only = false
 consider_websocket_secure = true
 consider_bosh_secure = true
 cross_domain_websocket = true
