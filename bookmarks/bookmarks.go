@@ -29,6 +29,9 @@ var node = pubsub.Config{Access: pubsub.AccessWhitelist, Persist: pubsub.Yes, Ma
 
 // Config are the settings of [Bookmarks].
 type Config struct {
+	// Store keeps the list, with its passwords, between runs of the program, so that it
+	// is there before the first sign-in. It may be nil.
+	Store Store
 	// Rooms joins and leaves the rooms, in the place of Join and Leave; a *muc.Client
 	// does.
 	Rooms Rooms
@@ -103,6 +106,8 @@ type Bookmarks struct {
 	rooms joiner
 	load  job // of the list
 	old   job // the old bookmarks
+	keep  job // the list in the Store
+	store Store
 
 	loading chan struct{} // held while the list is loaded
 	writing chan struct{} // held while an item is written
@@ -140,7 +145,12 @@ func New(s confab.Session, cfg Config) (*Bookmarks, error) {
 		loading: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 		list: map[string]*Bookmark{}, removed: map[string]bool{},
 	}
-	b.load.f, b.old.f = b.Refresh, b.syncOld
+	b.load.f, b.old.f, b.keep.f = b.Refresh, b.syncOld, b.save
+	if b.store = cfg.Store; b.store != nil {
+		if err := b.recall(context.Background()); err != nil {
+			return nil, err
+		}
+	}
 	pubsub.Notify(s, NS)
 	pubsub.OnEvent(s, NS, b.event)
 	s.OnUp(func(ctx context.Context, fresh bool) error {
@@ -471,8 +481,11 @@ func (b *Bookmarks) drop(key string) {
 	b.changed()
 }
 
-// changed brings the old bookmarks up to date. The lock is held.
+// changed brings the old bookmarks, and the Store, up to date. The lock is held.
 func (b *Bookmarks) changed() {
+	if b.store != nil {
+		b.keep.kick(b.s)
+	}
 	if b.ready {
 		b.old.kick(b.s)
 	}

@@ -1,5 +1,5 @@
 // Package store keeps what the features of confab want to find again after a restart in
-// one SQLite file: tokens of the client, the roster, what others' clients can do, places
+// one SQLite file: tokens of the client, the roster, bookmarks, what others' clients can do, places
 // in archives, the keys of encryption, and what was said. It is written in Go alone, with no C compiler.
 //
 //	db, err := store.Open("bot.db")

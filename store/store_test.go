@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/confab-im/confab"
+	"github.com/confab-im/confab/bookmarks"
 	"github.com/confab-im/confab/chat"
 	"github.com/confab-im/confab/client"
 	"github.com/confab-im/confab/confabtest"
@@ -31,11 +32,12 @@ import (
 
 // A DB is the store of every feature that has one.
 var (
-	_ client.Store = (*store.DB)(nil)
-	_ mam.Store    = (*store.DB)(nil)
-	_ disco.Store  = (*store.DB)(nil)
-	_ roster.Store = (*store.DB)(nil)
-	_ omemo.Store  = store.Keys{}
+	_ client.Store    = (*store.DB)(nil)
+	_ mam.Store       = (*store.DB)(nil)
+	_ disco.Store     = (*store.DB)(nil)
+	_ roster.Store    = (*store.DB)(nil)
+	_ bookmarks.Store = (*store.DB)(nil)
+	_ omemo.Store     = store.Keys{}
 )
 
 func TestMain(m *testing.M) {
