@@ -239,7 +239,7 @@ func (p *jidCache) delay(m *Message, d *Element, self jid.JID) {
 		return
 	}
 	t, err := time.Parse(time.RFC3339Nano, d.Get("stamp"))
-	if err != nil || m.Source != Live {
+	if err != nil || t.UTC().Year() > 9999 || m.Source != Live { // by a time zone; nobody could write it again
 		return
 	}
 	m.Source, m.Stamp, m.By = Offline, t.UTC(), by

@@ -417,7 +417,7 @@ func (a *Archives) collect(_ context.Context, m *confab.Message) error {
 	fw := res.Child(nsForward, "forwarded")
 	el := fw.Child(confab.NSClient, "message")
 	stamp, err := time.Parse(time.RFC3339Nano, fw.Child(nsDelay, "delay").Get("stamp"))
-	if el == nil || err != nil || res.Get("id") == "" || len(res.Get("id")) > 1024 {
+	if el == nil || err != nil || stamp.UTC().Year() > 9999 || res.Get("id") == "" || len(res.Get("id")) > 1024 {
 		a.s.Emit(confab.BadStanza{Stanza: m.Stanza, Err: errors.New("mam: a result without a message, an id or a stamp")})
 		return confab.ErrConsumed
 	}

@@ -84,7 +84,11 @@ func (h *History) Export(ctx context.Context, w io.Writer, progress func(done, t
 
 func exported(e chat.Entry) Exported {
 	m := e.Message
-	x := Exported{Chat: m.Chat.String(), Author: m.Author, Self: m.Self, Time: m.When(), ID: m.ID, ServerID: m.ServerID,
+	at := m.When()
+	if y := at.Year(); y < 0 || y > 9999 { // JSON has no such years
+		at = time.Time{}
+	}
+	x := Exported{Chat: m.Chat.String(), Author: m.Author, Self: m.Self, Time: at, ID: m.ID, ServerID: m.ServerID,
 		Edits: e.Edits, Retracted: e.Retracted, Reactions: e.Reactions}
 	if e.Retracted {
 		return x

@@ -16,8 +16,9 @@ import (
 // DefaultLimit is how many are returned at most where nothing else is said.
 const DefaultLimit = 50
 
-// maxEvents bounds the corrections, reactions and ticks of one page that are looked at.
-const maxEvents = 20_000
+// maxEvents bounds the corrections, reactions and ticks of one page that are looked at: the
+// newest.
+const maxEvents = 5000
 
 // A Conversation is what a list of chats shows of one.
 type Conversation struct {
@@ -144,7 +145,7 @@ func (h *History) Entries(ctx context.Context, ch jid.JID, p Page) (es []chat.En
 	return es, err
 }
 
-const columns = "n, kind, author, self, target, xml, meta"
+const columns = "n, kind, author, self, target, text, xml, meta"
 
 func (h *History) page(ctx context.Context, c conn, v conversation, p Page) ([]chat.Entry, error) {
 	if p.Limit <= 0 {
@@ -178,13 +179,13 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 		}
 		return scan(rs, func(s *stored) error {
 			var k kind
-			var author, target, body, meta string
+			var author, target, text, body, meta string
 			var self bool
-			if err := rs.Scan(&s.n, &k, &author, &self, &target, &body, &meta); err != nil {
+			if err := rs.Scan(&s.n, &k, &author, &self, &target, &text, &body, &meta); err != nil {
 				return err
 			}
 			var err error
-			s.event, err = h.event(v.chat, k, author, self, target, body, meta)
+			s.event, err = h.event(v.chat, k, author, self, target, text, body, meta)
 			return err
 		})
 	}
@@ -210,11 +211,12 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 		}
 		more = nil
 		for part := range slices.Chunk(names, 500) {
-			about, err := read("SELECT "+columns+" FROM messages WHERE c = ? AND kind <> ? AND target IN (?"+strings.Repeat(", ?", len(part)-1)+") ORDER BY n LIMIT ?",
+			about, err := read("SELECT "+columns+" FROM messages WHERE c = ? AND kind <> ? AND target IN (?"+strings.Repeat(", ?", len(part)-1)+") ORDER BY n DESC LIMIT ?",
 				slices.Concat([]any{v.c, message}, part, []any{maxEvents})...)
 			if err != nil {
 				return nil, nil, err
 			}
+			slices.Reverse(about)
 			more = append(more, about...)
 		}
 		events = append(events, more...)

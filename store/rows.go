@@ -54,6 +54,20 @@ const (
 	displayed
 )
 
+func micro(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func unmicro(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
 // maxName bounds the ids by which messages are known.
 const maxName = 1024
 
@@ -61,8 +75,8 @@ const maxName = 1024
 type meta struct {
 	Source    confab.Source `json:",omitzero"`
 	By        string        `json:",omitempty"`
-	Stamp     time.Time     `json:",omitzero"`
-	Received  time.Time     `json:",omitzero"`
+	Stamp     int64         `json:",omitempty"` // microseconds since 1970, 0 if there is none
+	Received  int64         `json:",omitempty"`
 	ArchiveID string        `json:",omitempty"`
 	ServerID  string        `json:",omitempty"`
 	Seal      *confab.Seal  `json:",omitempty"`
@@ -106,7 +120,7 @@ func rowOf(event any) (r row, ok bool) {
 	}
 	if m := r.msg; m != nil {
 		r.chat, r.author, r.self = m.Chat, m.Author, m.Self
-		r.meta.Source, r.meta.Stamp, r.meta.Received = m.Source, m.Stamp, m.Received
+		r.meta.Source, r.meta.Stamp, r.meta.Received = m.Source, micro(m.Stamp), micro(m.Received)
 		r.meta.ArchiveID, r.meta.ServerID, r.meta.Seal = m.ArchiveID, m.ServerID, m.Seal
 		if m.By.String() != "" {
 			r.meta.By = m.By.String()
@@ -254,8 +268,11 @@ type place struct {
 	self   bool
 }
 
-// maxHops bounds corrections of corrections.
-const maxHops = 32
+// Bounds of corrections of corrections, and of the ids that a message has by them.
+const (
+	maxHops  = 32
+	maxNames = 1000
+)
 
 // named returns the messages that have an id, themselves or by a correction, of this
 // author if one is given: the one that the archive calls so first.
@@ -328,7 +345,7 @@ func (h *History) settle(ctx context.Context, c conn, v conversation, p place, n
 					var more []string
 					more, err = scan(rows, func(s *string) error { return rows.Scan(s) })
 					for _, name := range more {
-						if !slices.Contains(names, name) {
+						if len(names) < maxNames && !slices.Contains(names, name) {
 							names = append(names, name)
 						}
 					}
@@ -394,7 +411,7 @@ func (h *History) gone(ctx context.Context, c conn, n int64) error {
 }
 
 // event makes an event of a row again.
-func (h *History) event(ch jid.JID, k kind, author string, self bool, target, body, metaJSON string) (any, error) {
+func (h *History) event(ch jid.JID, k kind, author string, self bool, target, text, body, metaJSON string) (any, error) {
 	var m meta
 	if err := json.Unmarshal([]byte(metaJSON), &m); err != nil {
 		return nil, fmt.Errorf("store: a message is damaged: %w", err)
@@ -410,14 +427,17 @@ func (h *History) event(ch jid.JID, k kind, author string, self bool, target, bo
 		return chat.Displayed{Chat: ch, From: from, Self: self, ID: target}, nil
 	}
 	el, err := confab.ReadElement(xml.NewDecoder(bytes.NewReader([]byte(body))))
+	var msg *confab.Message
+	if err == nil {
+		msg, err = confab.ParseMessage(el, h.self)
+	}
+	if err != nil { // what others have sent is stranger than this decoder takes: its text is left
+		msg, err = confab.ParseMessage(confab.El(confab.NSClient, "message", confab.El(confab.NSClient, "body").SetText(text)), h.self)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: a message is damaged: %w", err)
 	}
-	msg, err := confab.ParseMessage(el, h.self)
-	if err != nil {
-		return nil, fmt.Errorf("store: a message is damaged: %w", err)
-	}
-	msg.Source, msg.Stamp, msg.Received, msg.ArchiveID, msg.Seal, msg.By = m.Source, m.Stamp, m.Received, m.ArchiveID, m.Seal, jid.JID{}
+	msg.Source, msg.Stamp, msg.Received, msg.ArchiveID, msg.Seal, msg.By = m.Source, unmicro(m.Stamp), unmicro(m.Received), m.ArchiveID, m.Seal, jid.JID{}
 	if m.By != "" {
 		if msg.By, err = jid.Parse(m.By); err != nil {
 			return nil, fmt.Errorf("store: a message is damaged: %w", err)
