@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/confab-im/confab"
@@ -171,14 +172,15 @@ func (f *Form) captchas(ctx context.Context, s Stream, res *confab.Element) erro
 		for _, m := range fd.Media {
 			uris = append(uris, m.URIs...)
 		}
-		if len(uris) == 0 && fd.Var != "qa" {
+		if len(uris) == 0 && !isQuestion(fd.Var) || fd.Var == fieldWork {
 			continue
 		}
 		c := Captcha{Var: fd.Var, Question: fd.Label, Required: fd.Required}
 		for _, u := range uris {
-			cid, inside := strings.CutPrefix(u.URI, "cid:")
+			uri := strings.TrimSpace(u.URI)
+			cid, inside := strings.CutPrefix(uri, "cid:")
 			if !inside {
-				c.Media = append(c.Media, Media{Type: u.Type, URL: u.URI})
+				c.Media = append(c.Media, Media{Type: u.Type, URL: uri})
 				continue
 			}
 			if _, ok := data[cid]; !ok {
@@ -202,6 +204,11 @@ func (f *Form) captchas(ctx context.Context, s Stream, res *confab.Element) erro
 	}
 	return nil
 }
+
+// questions are the fields that XEP-0158 §4 knows.
+var questions = [...]string{"audio_recog", "ocr", "picture_q", "picture_recog", "qa", "speech_q", "speech_recog", "video_q", "video_recog", fieldWork}
+
+func isQuestion(name string) bool { return slices.Contains(questions[:], name) }
 
 // matches reports whether data has the hash that its name says. Hashes of other kinds
 // than SHA-1, which nobody makes, are not believed.
@@ -235,6 +242,11 @@ func Submit(ctx context.Context, s Stream, f *Form) (jid.JID, error) {
 			q.Add(confab.El(NS, fd.Var).SetText(f.Get(fd.Var)))
 		}
 	} else {
+		if err := f.enough(); err != nil {
+			return jid.JID{}, err
+		}
+		// A question that was left open is not answered wrongly.
+		a.Fields = slices.DeleteFunc(a.Fields, func(fd form.Field) bool { return isQuestion(fd.Var) && a.Get(fd.Var) == "" })
 		q.Add(a.Element())
 	}
 	if _, err := s.Ask(ctx, request(s, "set", q)); err != nil {

@@ -2,6 +2,7 @@ package register_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -251,6 +252,80 @@ func TestCaptcha(t *testing.T) {
 			require.Equal(t, []string{"42", "7nHL3"}, []string{sent.Get("id"), sent.Get("ocr")})
 		})
 	}
+}
+
+// workForm is the form that example 12 of XEP-0158 answers.
+const workForm = `<iq type='result' xmlns='jabber:client'><query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='form'>` +
+	`<field type='hidden' var='FORM_TYPE'><value>jabber:iq:register</value></field><field type='hidden' var='challenge'><value>F3A6292C</value></field>` +
+	`<field type='hidden' var='sid'><value>reg1</value></field><field type='hidden' var='answers'><value>3</value></field>` +
+	`<field var='ocr' label='Enter the text you see'><media xmlns='urn:xmpp:media-element' height='80' width='290'>` +
+	`<uri type='image/jpeg'> http://www.victim.com/challenges/ocr.jpeg?F3A6292C </uri></media></field>` +
+	`<field label='93C7A' type='text-single' var='SHA-256'/><field type='text-single' var='username'><required/></field>` +
+	`<field type='text-private' var='password'><required/></field></x><instructions>visit</instructions>` +
+	`<x xmlns='jabber:x:oob'><url>http://www.victim.com/register.html</url></x></query></iq>`
+
+// captioned returns an example of XEP-0158 by its caption.
+func captioned(t *testing.T, caption string) *confab.Element {
+	t.Helper()
+	for _, e := range vectors.Examples(t, "0158") {
+		if e.Caption == caption {
+			els, err := e.Elements()
+			require.NoError(t, err)
+			return els[0]
+		}
+	}
+	t.Fatal("no example ", caption)
+	return nil
+}
+
+// TestWork: the form of XEP-0158, with a picture or some seconds of work, as one likes.
+func TestWork(t *testing.T) {
+	ctx := t.Context()
+	s := &canned{t: t, answers: []any{parse(t, workForm)}}
+	f, err := register.Fetch(ctx, s)
+	require.NoError(t, err)
+	require.Equal(t, "http://www.victim.com/register.html", f.Redirect)
+	require.Equal(t, []register.Captcha{{Var: "ocr", Question: "Enter the text you see", Media: []register.Media{{Type: "image/jpeg", URL: "http://www.victim.com/challenges/ocr.jpeg?F3A6292C"}}}}, f.Captchas)
+	f.Set("username", "bill").Set("password", "Calliope")
+	_, err = register.Submit(ctx, s, f)
+	require.ErrorContains(t, err, "one more of ocr, SHA-256")
+
+	f.Set("ocr", "7nHL3")
+	s.answers = []any{example(t, "0077", 5)}
+	_, err = register.Submit(ctx, s, f)
+	require.NoError(t, err)
+	values := func(el *confab.Element) map[string]string {
+		m := map[string]string{}
+		for fd := range el.Child(register.NS, "query").Child("jabber:x:data", "x").All("jabber:x:data", "field") {
+			m[fd.Get("var")] = fd.ChildText("jabber:x:data", "value")
+		}
+		return m
+	}
+	require.Equal(t, values(captioned(t, "Entity Provides Required Information In-Band")), values(s.asked[len(s.asked)-1]))
+
+	f.Set("ocr", "")
+	f.Field("SHA-256").Label = "93c7" // 16 bits are enough for a test
+	require.NoError(t, f.Work(ctx, s.Server()))
+	answer := f.Get("SHA-256")
+	sum := sha256.Sum256([]byte(answer))
+	require.True(t, strings.HasPrefix(answer, "shakespeare.lit"))
+	require.Equal(t, []byte{0x93, 0xc7}, sum[30:])
+	s.answers = []any{example(t, "0077", 5)}
+	_, err = register.Submit(ctx, s, f)
+	require.NoError(t, err)
+	require.NotContains(t, values(s.asked[len(s.asked)-1]), "ocr")
+
+	for _, label := range []string{"", "0", "no", "fffffffff", strings.Repeat("f", 1000)} {
+		f.Field("SHA-256").Label = label
+		require.Error(t, f.Work(ctx, s.Server()), label)
+	}
+	f.Field("SHA-256").Label = "8000001"
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, f.Work(gone, s.Server()), context.Canceled)
+	f, err = register.Fetch(ctx, &canned{t: t, answers: []any{example(t, "0077", 2)}})
+	require.NoError(t, err)
+	require.NoError(t, f.Work(ctx, s.Server()))
 }
 
 func TestRefusals(t *testing.T) {
