@@ -15,6 +15,7 @@
 // Who was invited has a link, which roster.ParseInvitation reads: [Present] shows its token
 // to the server before the form is fetched. roster.RequestInvitation makes such links.
 //
+// [ReadProviders] reads a list of public servers, such as that of providers.xmpp.net.
 // [About] tells whom to write to about a server, and what it does with data.
 //
 // XEPs: 0077, 0157, 0158, 0221, 0231, 0445, 0504.
