@@ -3,6 +3,8 @@ package confab
 import (
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"mellium.im/xmpp/jid"
 )
@@ -35,7 +37,7 @@ func (p *jidCache) parse(s string) (jid.JID, error) {
 	if ok {
 		return j, nil
 	}
-	j, err := jid.Parse(s)
+	j, err := parseJID(s)
 	if err != nil {
 		return j, err
 	}
@@ -44,6 +46,25 @@ func (p *jidCache) parse(s string) (jid.JID, error) {
 	p.put(strings.Clone(s), j)
 	p.mu.Unlock()
 	return j, nil
+}
+
+// parseJID is jid.Parse, but takes any resource that its server has let be. Servers know
+// younger characters, or have other rules: who calls themselves by an emoji of this year
+// would be heard by everybody but us.
+func parseJID(s string) (jid.JID, error) {
+	j, err := jid.Parse(s)
+	if err == nil {
+		return j, nil
+	}
+	bare, resource, ok := strings.Cut(s, "/")
+	if !ok || resource == "" || len(resource) > 1023 || !utf8.ValidString(resource) || strings.ContainsFunc(resource, unicode.IsControl) {
+		return j, err
+	}
+	b, err := jid.Parse(bare)
+	if err != nil {
+		return j, err
+	}
+	return jid.NewUnsafe(b.Localpart(), b.Domainpart(), resource).JID, nil
 }
 
 // put adds to the newer half; when that is full the older half is forgotten.

@@ -92,7 +92,9 @@ type (
 	// Removed is the event for a bookmark that is gone.
 	Removed struct{ Bookmark Bookmark }
 	// JoinFailed is the event for a room with Autojoin that could not be joined. It is
-	// tried again after the next sign-in only.
+	// tried again after the next sign-in; and if the room's server could not be
+	// reached, or the room was full, after half a minute and then ever more rarely, at
+	// least each 45 minutes. Each failure is told.
 	JoinFailed struct {
 		Bookmark Bookmark
 		Err      error

@@ -74,7 +74,7 @@ func (r *Room) SetRole(ctx context.Context, nick string, role Role, reason strin
 	default:
 		return fmt.Errorf("muc: there is no role %q", role)
 	}
-	if _, err := r.at(nick); err != nil {
+	if _, err := r.of(nick); err != nil {
 		return err
 	}
 	return r.admin(ctx, confab.El(nsAdmin, "item").Set("nick", nick).Set("role", string(role)), reason)

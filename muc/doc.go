@@ -20,6 +20,9 @@
 // [Change] tells who comes, goes or changes, but nothing of those who were there
 // before.
 //
+// Servers decide what a nickname may be. Prosody and ejabberd make "fish" of "ﬁsh":
+// [Room.Nick] is what has become of it. Others may be called what Join would refuse.
+//
 // # What is said
 //
 // A [Message] is one of the chat package with what a room adds. What others say comes

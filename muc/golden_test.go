@@ -168,11 +168,13 @@ func TestGoldenNick(t *testing.T) {
 	c := s.changes.Next(t, nil)
 	assert.True(t, c.Self && c.Kind == muc.Renamed && c.Before.Nick == "thirdwitch" && c.Occupant.Nick == "oldhag")
 	assert.Equal(t, "oldhag", r.Nick())
+	s.answer() // a room with one occupant is asked whether it is still there
 	change("OldHag2")
 	s.tr.Next()
 	s.send(s.example(51)[0].Set("from", coven+"/newhag"))
 	require.NoError(t, <-done)
 	assert.Equal(t, "newhag", r.Nick())
+	s.answer()
 	assert.Len(t, r.Occupants(), 1)
 }
 

@@ -69,6 +69,14 @@ type attempt struct {
 	over      bool
 }
 
+// own is the nickname that the user has or is about to have.
+func (a *attempt) own() string {
+	if a.renick != "" {
+		return a.renick
+	}
+	return a.nick
+}
+
 func (a *attempt) end(err error) {
 	if !a.over {
 		a.over, a.err = true, err
@@ -195,7 +203,7 @@ func (r *Room) setUp(ctx context.Context) error {
 	}
 	err := r.open(ctx)
 	if err != nil {
-		_ = r.Leave(ctx)
+		r.goAway(r.Nick())
 	}
 	return err
 }
@@ -260,7 +268,7 @@ func (r *Room) refresh(ctx context.Context) {
 
 // try makes one attempt.
 func (r *Room) try(ctx context.Context, nick string, exists bool) error {
-	to, err := r.at(nick)
+	to, err := r.of(nick)
 	if err != nil {
 		return err
 	}
@@ -295,15 +303,23 @@ func (r *Room) try(ctx context.Context, nick string, exists bool) error {
 		return nil
 	}
 	r.att = nil
-	if ctx.Err() != nil || errors.Is(err, errMade) {
-		// It may let us in yet. Nobody wants that any more.
-		r.c.s.Go(func(ctx context.Context) {
-			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-			defer cancel()
-			_ = r.c.s.SendElement(ctx, confab.El(confab.NSClient, "presence").Set("to", to.String()).Set("type", "unavailable"))
-		})
+	if ctx.Err() != nil || errors.Is(err, errMade) || r.leaving || r.status == Out {
+		r.goAway(nick) // it may let us in yet, which nobody wants any more
 	}
 	return err
+}
+
+// goAway leaves the room without waiting for it.
+func (r *Room) goAway(nick string) {
+	to, err := r.of(nick)
+	if err != nil {
+		return
+	}
+	r.c.s.Go(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		_ = r.c.s.SendElement(ctx, confab.El(confab.NSClient, "presence").Set("to", to.String()).Set("type", "unavailable"))
+	})
 }
 
 func (r *Room) await(ctx context.Context, a *attempt) error {
@@ -350,10 +366,7 @@ func (r *Room) admit(a *attempt) {
 		}
 	}
 	r.occupants, r.created = a.occupants, a.created
-	r.nick = a.nick
-	if a.renick != "" {
-		r.nick = a.renick
-	}
+	r.nick = a.own()
 	r.gone, r.doubt, r.last = false, false, now
 	r.refusedFor, r.refusals = nil, 0
 	r.set(Joined, nil)
@@ -392,11 +405,11 @@ const overlap = 10
 // lock is held.
 func (r *Room) refused(p *confab.Presence) {
 	nick := p.From.Resourcepart()
-	if a := r.att; a != nil && (nick == "" || nick == a.nick) && !a.self {
+	if a := r.att; a != nil && (nick == "" || sameNick(nick, a.nick)) && !a.self {
 		a.end(refusal(r.jid, p.Err))
 		return
 	}
-	if n := r.rename; n != nil && (nick == "" || nick == n.nick) {
+	if n := r.rename; n != nil && (nick == "" || sameNick(nick, n.nick)) {
 		n.done <- refusal(r.jid, p.Err)
 		r.rename = nil
 		return

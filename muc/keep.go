@@ -112,8 +112,8 @@ func (r *Room) linkLost(err error) {
 // ping asks whether the user is still there (XEP-0410 §3).
 func (r *Room) ping(ctx context.Context) {
 	r.mu.Lock()
-	to, err := r.at(r.nick)
-	asked := r.last
+	nick, asked := r.nick, r.last
+	to, err := r.of(nick)
 	r.mu.Unlock()
 	if err != nil {
 		return
@@ -121,6 +121,10 @@ func (r *Room) ping(ctx context.Context) {
 	pctx, cancel := context.WithTimeout(ctx, r.c.cfg.PingTimeout)
 	err = confab.Do(pctx, r.c.s, stanza.IQ{Type: stanza.GetIQ, To: to}, confab.El(nsPing, "ping"), nil)
 	cancel()
+	var se stanza.Error
+	if errors.As(err, &se) && se.Condition == stanza.ItemNotFound {
+		_ = r.c.s.Fence(ctx) // if it is for another nickname, the room has told of that before
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -129,19 +133,20 @@ func (r *Room) ping(ctx context.Context) {
 	if r.gone || r.status == Out {
 		return // something else has told
 	}
-	var se stanza.Error
 	switch {
 	case err == nil:
 		r.isThere()
 		return
 	case errors.As(err, &se):
-		switch se.Condition {
-		case stanza.ServiceUnavailable, stanza.FeatureNotImplemented, stanza.ItemNotFound:
+		switch {
+		case se.Condition == stanza.ServiceUnavailable, se.Condition == stanza.FeatureNotImplemented,
+			se.Condition == stanza.ItemNotFound && r.nick != nick:
 			// One of the user's clients does not know pings, or the nickname was
-			// changed just now.
+			// changed just now. Otherwise there is nobody of that name, or no room: it
+			// went with a restart, say.
 			r.isThere()
 			return
-		case stanza.RemoteServerNotFound, stanza.RemoteServerTimeout:
+		case se.Condition == stanza.RemoteServerNotFound, se.Condition == stanza.RemoteServerTimeout:
 		default:
 			r.lost(&Error{Room: r.jid, Kind: ErrForgotten, Cause: se}, true)
 			return

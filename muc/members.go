@@ -85,7 +85,7 @@ func (c *Client) RealJID(occupant jid.JID, occupantID string) jid.JID {
 	defer r.mu.Unlock()
 	in, own := &r.occupants, r.nick
 	if r.att != nil && r.att.self {
-		in, own = &r.att.occupants, r.att.nick
+		in, own = &r.att.occupants, r.att.own()
 	}
 	if !r.can.ids {
 		occupantID = ""

@@ -222,9 +222,7 @@ func (r *Room) understand(m *confab.Message, nick string) *Message {
 	}
 	in, own := r.occupants, r.nick
 	if a := r.att; a != nil && a.self {
-		if in, own = a.occupants, a.nick; a.renick != "" {
-			own = a.renick
-		}
+		in, own = a.occupants, a.own()
 	}
 	o, me := in.by[nick], in.by[own]
 	live := m.Source == confab.Live || m.Source == confab.Offline

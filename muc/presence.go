@@ -45,6 +45,9 @@ func (r *Room) isSelf(nick string) bool {
 	if a := r.att; a != nil && a.self {
 		return nick == a.nick || nick == a.renick
 	}
+	if a := r.att; a != nil && !sameNick(a.nick, r.nick) {
+		return false // somebody else has it by now
+	}
 	return nick == r.nick && r.status != Joining
 }
 
@@ -80,9 +83,15 @@ func (r *Room) available(p *confab.Presence, nick string) {
 			r.tell(Change{Kind: Changed, Occupant: o, Before: before, By: u.by, Reason: u.reason})
 		}
 	}
-	if n := r.rename; n != nil && own && (nick == n.nick || u.has(210)) {
+	if n := r.rename; n != nil && own && (sameNick(nick, n.nick) || u.has(210)) {
 		n.done <- nil
 		r.rename = nil
+		if len(r.occupants.by) == 1 {
+			// Prosody 13 takes a room that is not persistent away when its only occupant
+			// changes the nickname, and tells nobody.
+			r.doubt = true
+			r.poke()
+		}
 	}
 }
 
@@ -95,7 +104,7 @@ func (r *Room) stage(a *attempt, o Occupant, u *userX) {
 	// The own presence has the nickname that was asked for, or the room says that it
 	// has made another of it. Codes in a presence with two sets of them may be its
 	// sender's.
-	self := o.Nick == a.nick || !u.twice && u.has(110) && u.has(210)
+	self := o.Nick == a.nick || !u.twice && u.has(110) && (u.has(210) || sameNick(o.Nick, a.nick))
 	if a.self || !self {
 		return
 	}
@@ -142,9 +151,9 @@ func (r *Room) departed(nick string, u *userX) {
 // renamed gives an occupant another nickname; the presence under it follows. The lock
 // is held.
 func (r *Room) renamed(in *crowd, o *occupant, u *userX) {
-	a, err := r.jid.WithResource(u.nick)
+	a, err := r.of(u.nick)
 	in.drop(o.Nick)
-	if err != nil || u.nick == "" {
+	if err != nil {
 		return // the one with the new nickname comes by itself
 	}
 	before, now := o.Occupant, o.Occupant
@@ -177,13 +186,10 @@ func (r *Room) dismissed(_ *confab.Presence, u *userX) {
 	if u.has(303) {
 		in, from := &r.occupants, r.nick
 		if r.att != nil {
-			in, from = &r.att.occupants, r.att.nick
-			if r.att.renick != "" {
-				from = r.att.renick
-			}
+			in, from = &r.att.occupants, r.att.own()
 		}
-		a, err := r.jid.WithResource(u.nick)
-		if err != nil || u.nick == "" {
+		a, err := r.of(u.nick)
+		if err != nil {
 			r.lost(&Error{Room: r.jid, Kind: ErrForgotten}, true)
 			return
 		}

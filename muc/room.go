@@ -3,7 +3,6 @@ package muc
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,18 +166,6 @@ func (r *Room) Complete(prefix string) []string {
 	return nicks
 }
 
-// at returns the address of an occupant.
-func (r *Room) at(nick string) (jid.JID, error) {
-	if nick == "" {
-		return jid.JID{}, errors.New("muc: a nickname is needed")
-	}
-	a, err := r.jid.WithResource(nick)
-	if err != nil {
-		return a, fmt.Errorf("muc: the nickname %q: %w", nick, err)
-	}
-	return a, nil
-}
-
 // poke has the room's goroutine look at what there is to do.
 func (r *Room) poke() {
 	select {
@@ -314,7 +301,7 @@ func (r *Room) SetPresence(ctx context.Context, show, status string, extra ...*c
 	p.Add(extra...)
 	r.mu.Lock()
 	r.own = p
-	to, err := r.at(r.nick)
+	to, err := r.of(r.nick)
 	there := r.status == Joined
 	p = r.presenceTo(to)
 	r.mu.Unlock()
@@ -333,7 +320,7 @@ func (r *Room) Leave(ctx context.Context) error {
 		return nil
 	}
 	there := (r.status == Joined || r.status == Suspect) && !r.gone || r.att != nil
-	to, err := r.at(r.nick)
+	to, err := r.of(r.nick)
 	r.leaving = true
 	r.mu.Unlock()
 	if err == nil && there {

@@ -98,7 +98,7 @@ func (r *Room) SendPrivate(ctx context.Context, nick, text string, opts ...chat.
 	if err != nil {
 		return nil, err
 	}
-	if d.To, err = r.at(nick); err != nil {
+	if d.To, err = r.of(nick); err != nil {
 		return nil, err
 	}
 	if err := r.joined(ctx); err != nil {
@@ -185,7 +185,7 @@ func (c *Client) Decline(ctx context.Context, inv Invitation, reason string) err
 // mediated reads what a room has to do with invitations, and reports whether that is
 // what it was.
 func (c *Client) mediated(m *confab.Message, x *confab.Element) bool {
-	if m.From.Localpart() == "" {
+	if m.From.Localpart() == "" || m.From.Resourcepart() != "" { // an account's client, say
 		return false
 	}
 	parse := func(s string) jid.JID {
