@@ -33,7 +33,7 @@ type Timeline struct {
 type Entry struct {
 	// Message is the message as it was first sent, Current the one whose text
 	// counts: the last correction, or Message itself. Edits are how many corrections
-	// there were.
+	// there were. What came encrypted, with a trusted key, is corrected only by what did.
 	Message, Current *Message
 	Edits            int
 	// Retracted says that it was taken back, for Reason, by By if that was not the
@@ -200,6 +200,9 @@ func (t *Timeline) apply(event any) bool {
 		r := t.find(e.Replaces, e.Author, anybody)
 		if r == nil {
 			return t.wait(e.Replaces, event)
+		}
+		if !sealedAsWell(r.Message.Seal, e.Message.Seal) {
+			return false
 		}
 		return t.edit(r, e.Message)
 	case Retracted:
@@ -394,6 +397,12 @@ func (t *Timeline) edit(r *record, m *Message) (changed bool) {
 	}
 	t.settle(r)
 	return changed
+}
+
+// sealedAsWell reports whether an edit is at least as trustworthy as what it replaces:
+// what came encrypted is not replaced by what a server could have made.
+func sealedAsWell(was, now *confab.Seal) bool {
+	return was == nil || now != nil && (now.Trusted || !was.Trusted)
 }
 
 // unname forgets one of the ids of a record.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/commands/form"
@@ -63,7 +64,11 @@ func (r *Room) SetAffiliation(ctx context.Context, who jid.JID, a Affiliation, r
 	if who.String() == "" {
 		return errors.New("muc: an affiliation is somebody's")
 	}
-	return r.admin(ctx, confab.El(nsAdmin, "item").Set("jid", who.Bare().String()).Set("affiliation", string(a)), reason)
+	err := r.admin(ctx, confab.El(nsAdmin, "item").Set("jid", who.Bare().String()).Set("affiliation", string(a)), reason)
+	r.mu.Lock()
+	r.membersAt = time.Time{} // who is asked for the members next hears of it
+	r.mu.Unlock()
+	return err
 }
 
 // SetRole gives an occupant another role until they leave (XEP-0045 §§8 and 9.6):

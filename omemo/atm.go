@@ -320,6 +320,21 @@ func (m *Manager) takeTrust(ctx context.Context, r *opened, ds []decision) error
 	return err
 }
 
+// forgetPending drops what a device has said that was never verified.
+func forgetPending(tx Tx, addr jid.JID, k ratchet.IdentityKey) error {
+	var names []string
+	err := tx.Scan(bucketPending, trustKey(addr, k)+"\x00", func(name string, _ []byte) error {
+		names = append(names, name)
+		return nil
+	})
+	for _, n := range names {
+		if err == nil {
+			err = tx.Delete(bucketPending, n)
+		}
+	}
+	return err
+}
+
 // believe applies what a device has said before it was verified.
 func (m *Manager) believe(tx Tx, addr jid.JID, k ratchet.IdentityKey) ([]decision, error) {
 	var ds []decision

@@ -25,6 +25,9 @@ const (
 	retryAfter  = 5 * time.Second
 	// quiet is how long nothing old must come until catching up is over.
 	quiet = 10 * time.Second
+	// longest is how long what is owed waits at most: anybody can have a message look
+	// old.
+	longest = 10 * time.Minute
 	// Lost sessions of a device are replaced so often at most, and those of an
 	// account so many in that time.
 	healEvery = time.Hour
@@ -38,21 +41,25 @@ const (
 	maxOwed    = 10_000
 	maxWaiting = 500     // messages in all
 	maxEach    = 50      // of one device
-	maxWaits   = 1 << 16 // bytes of the payload of one
+	maxWaits   = 1 << 17 // bytes of one, with all that is around it
 )
 
 // catchup is the time in which old messages come.
 type catchup struct {
-	on   bool
-	last time.Time
-	owed map[string]target // devices to be answered
-	heal map[string]target // sessions to be replaced
+	on    bool
+	since time.Time
+	last  time.Time
+	owed  map[string]target // devices to be answered
+	heal  map[string]target // sessions to be replaced
 }
 
 // past notes that an old message comes.
 func (c *catchup) past(m *Manager) {
 	m.mu.Lock()
-	c.on, c.last = true, time.Now()
+	c.last = time.Now()
+	if !c.on {
+		c.on, c.since = true, c.last
+	}
 	m.mu.Unlock()
 	m.later("catch-up", quiet, m.endCatchup)
 }
@@ -60,7 +67,7 @@ func (c *catchup) past(m *Manager) {
 // endCatchup sends what is owed.
 func (m *Manager) endCatchup(ctx context.Context) error {
 	m.mu.Lock()
-	if left := quiet - time.Since(m.catchup.last); left > 0 {
+	if left := quiet - time.Since(m.catchup.last); left > 0 && time.Since(m.catchup.since) < longest {
 		m.mu.Unlock()
 		m.later("catch-up", left, m.endCatchup)
 		return nil
@@ -311,7 +318,19 @@ type waiting struct {
 
 // waits reports whether a message that cannot be read may be readable later.
 func (o *opening) waits(err error) bool {
-	return o.from.String() != "" && len(o.in.payload) <= maxWaits && (errors.Is(err, ratchet.ErrNoSession) || errors.Is(err, ratchet.ErrMAC) || errors.Is(err, ErrTooMany))
+	return o.from.String() != "" && weight(o.msg.Stanza) <= maxWaits && (errors.Is(err, ratchet.ErrNoSession) || errors.Is(err, ratchet.ErrMAC) || errors.Is(err, ErrTooMany))
+}
+
+// weight is about how many bytes an element takes.
+func weight(el *confab.Element) int {
+	n := 64 + len(el.Text) + len(el.Tail)
+	for _, a := range el.Attr {
+		n += 32 + len(a.Value)
+	}
+	for _, c := range el.Children {
+		n += weight(c)
+	}
+	return n
 }
 
 func (m *Manager) keepWaiting(addr jid.JID, id uint32, msg *confab.Message) {

@@ -203,9 +203,9 @@ func (m *Manager) Own() Device {
 	return Device{Addr: m.addr, ID: m.id.Load(), Key: m.self.identity.Key(), Trust: Verified, Label: m.cfg.Label, V1: true, V2: true, Self: true}
 }
 
-// Devices returns what is known of the devices of an account, sorted by id. It asks the
-// account if nothing is known yet. Keys are fetched with [Manager.FetchKeys], or when
-// the first message is sent.
+// Devices returns what is known of the devices of an account, sorted by id. It asks
+// nobody: lists and keys are fetched with [Manager.FetchKeys], or when the first message
+// is sent.
 func (m *Manager) Devices(ctx context.Context, addr jid.JID) ([]Device, error) {
 	addr = addr.Bare()
 	m.mu.Lock()
@@ -310,8 +310,9 @@ func (m *Manager) note(tx Tx, addr jid.JID, p *peer, id uint32, k ratchet.Identi
 		}
 	}
 	other := !d.Key.Same(k)
-	if met && other && !d.Key.IsZero() && t != Undecided {
-		// Another key for a device that had one is never trusted by itself.
+	if (met || t == Blind && !d.had(k)) && other && !d.Key.IsZero() && t != Undecided {
+		// Another key for a device that had one is never trusted by itself, not even if it
+		// was met as that of another device.
 		t = Undecided
 		if err := setTrust(tx, addr, k, t); err != nil {
 			return t, false, err
@@ -319,6 +320,9 @@ func (m *Manager) note(tx Tx, addr jid.JID, p *peer, id uint32, k ratchet.Identi
 	}
 	changed := d.Key != k && (other || !k.OnlyV1())
 	if changed {
+		if other {
+			d.remember()
+		}
 		d.Key = k
 		if err := setTrust(tx, addr, k, t); err != nil { // with all that is known of the key
 			return t, false, err

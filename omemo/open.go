@@ -104,6 +104,9 @@ func (m *Manager) inClear(msg *confab.Message) error {
 	if conv.Localpart() == "" || !msg.HasBody && !msg.HasSubject && (msg.Type == stanza.NormalMessage || msg.Type == stanza.HeadlineMessage) {
 		return nil // of a server, or an event
 	}
+	if msg.Type == stanza.GroupChatMessage && msg.From.Resourcepart() == "" && !msg.HasBody {
+		return nil // of the room itself: what was moderated
+	}
 	d := confab.Draft{Type: msg.Type, Body: msg.Body}
 	if !msg.HasBody && msg.HasSubject {
 		d.Subject, d.SetSubject = msg.Subject, true
@@ -427,6 +430,9 @@ func (o *opening) show(plain []byte, from jid.JID) error {
 		if err != nil {
 			return err
 		}
+		if !o.meant(e.to) {
+			return fmt.Errorf("%w: the envelope is to somebody else than the stanza", ErrContent)
+		}
 		o.stamp = e.stamp
 		for _, c := range e.content {
 			if o.room.String() != "" && c.Is(confab.NSClient, "subject") {
@@ -445,6 +451,32 @@ func (o *opening) show(plain []byte, from jid.JID) error {
 	msg.Stanza = &st
 	msg.Body, msg.HasBody, msg.Subject, msg.HasSubject, msg.Thread = d.Body, d.HasBody, d.Subject, d.HasSubject, d.Thread
 	return nil
+}
+
+// meant reports whether a message came where its envelope is to, if that says it: what was
+// said in a room is not said in private, nor to somebody else (XEP-0420 §3).
+func (o *opening) meant(to jid.JID) bool {
+	m, msg := o.m, o.msg
+	to = to.Bare()
+	if o.room.String() != "" || to.String() == "" { // rooms: see parseEnvelope
+		return true
+	}
+	if msg.To.String() == "" || !msg.From.Bare().Equal(m.addr) {
+		return to.Equal(m.addr) // also if it came by way of a room
+	}
+	if to.Equal(msg.To.Bare()) {
+		return true
+	}
+	// A copy of what the user said in private to an occupant is to the real address.
+	if msg.To.Resourcepart() == "" {
+		return false
+	}
+	if m.cfg.Rooms != nil {
+		if real := m.cfg.Rooms.RealJID(msg.To, ""); real.String() != "" {
+			return to.Equal(real.Bare())
+		}
+	}
+	return msg.Stanza.Child(nsMUCUser, "x") != nil
 }
 
 // keepsOutside reports whether an element beside the encryption is believed: it is of

@@ -50,6 +50,7 @@ type device struct {
 	// there; what it sends can still be read.
 	V1, V2   bool                `json:",omitempty"`
 	Key      ratchet.IdentityKey // the last that was seen; zero if none was
+	First    ratchet.IdentityKey `json:",omitzero"` // the one before all others, if there were others
 	Label    string              `json:",omitempty"`
 	LabelSig string              `json:",omitempty"`
 }
@@ -70,6 +71,16 @@ func (d *device) version() (ratchet.Version, bool) {
 		return ratchet.V1, true
 	}
 	return 0, false
+}
+
+// had reports whether a key was the device's own before another took its place.
+func (d *device) had(k ratchet.IdentityKey) bool { return !d.First.IsZero() && d.First.Same(k) }
+
+// remember keeps the first key of a device, before it gets another.
+func (d *device) remember() {
+	if d.First.IsZero() {
+		d.First = d.Key
+	}
 }
 
 func (p *peer) device(id uint32) *device {
@@ -112,19 +123,25 @@ func forget(tx Tx, addr jid.JID, d *device) error {
 	if t, _, err := trustOf(tx, addr, d.Key); err != nil || t == Verified || t == Distrusted {
 		return err
 	}
+	if err := forgetPending(tx, addr, d.Key); err != nil {
+		return err
+	}
 	return tx.Delete(bucketTrust, trustKey(addr, d.Key))
 }
 
-// set takes a list, and reports whether it says something new.
-func (p *peer) set(v ratchet.Version, list []listed) bool {
-	changed := false
+// set takes a list, and reports whether it says something new, and which devices are not
+// kept any more.
+func (p *peer) set(v ratchet.Version, list []listed) (changed bool, gone []*device) {
 	for _, d := range p.Devices {
 		if in := d.in(v); *in && !slices.ContainsFunc(list, func(l listed) bool { return l.id == d.ID }) {
 			*in, changed = false, true
 		}
 	}
 	for _, l := range list {
-		d, _ := p.add(l.id)
+		d, g := p.add(l.id)
+		if g != nil {
+			gone = append(gone, g)
+		}
 		if in := d.in(v); !*in {
 			*in, changed = true, true
 		}
@@ -132,7 +149,7 @@ func (p *peer) set(v ratchet.Version, list []listed) bool {
 			d.Label, d.LabelSig, changed = l.label, l.labelSig, true
 		}
 	}
-	return changed
+	return changed, gone
 }
 
 // peer returns what is known of an account. The lock is held, until what was returned
@@ -283,7 +300,15 @@ func newest(items []pubsub.Item) (pubsub.Item, bool) {
 // setList takes the list of an account that it has published itself.
 func (m *Manager) setList(ctx context.Context, v ratchet.Version, addr jid.JID, list []listed) error {
 	addr = addr.Bare()
-	changed, err := m.changePeer(ctx, addr, func(_ Tx, p *peer) (bool, error) { return p.set(v, list), nil })
+	changed, err := m.changePeer(ctx, addr, func(tx Tx, p *peer) (bool, error) {
+		changed, gone := p.set(v, list)
+		for _, d := range gone {
+			if err := forget(tx, addr, d); err != nil {
+				return changed, err
+			}
+		}
+		return changed, nil
+	})
 	if err != nil {
 		return err
 	}

@@ -57,15 +57,18 @@ func TestForgets(t *testing.T) {
 	for i := range maxDevices {
 		list = append(list, listed{id: uint32(i + 1)})
 	}
-	require.True(t, p.set(ratchet.V2, list))
-	require.False(t, p.set(ratchet.V2, list))
+	changed, _ := p.set(ratchet.V2, list)
+	require.True(t, changed)
+	changed, _ = p.set(ratchet.V2, list)
+	require.False(t, changed)
 	for i := range 1000 {
 		p.add(uint32(10_000 + i))
 	}
 	for _, l := range list {
 		require.NotNil(t, p.device(l.id))
 	}
-	require.True(t, p.set(ratchet.V2, nil))
+	changed, _ = p.set(ratchet.V2, nil)
+	require.True(t, changed)
 	require.False(t, p.stale() && p.told)
 	p.at, p.told = time.Now(), true
 	require.False(t, p.stale())

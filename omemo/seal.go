@@ -135,6 +135,9 @@ func hasContent(d *confab.Draft, children []*confab.Element) bool {
 	}
 	form := d.Type == stanza.NormalMessage // for a room, such as a request for voice
 	return slices.ContainsFunc(children, func(c *confab.Element) bool {
+		if c.Is("urn:xmpp:message-retract:1", "retract") {
+			return true // who takes back what was encrypted does so encrypted
+		}
 		return !stays(c) && !pointsOnly(c) && !forClients(c) && !(form && c.Name.Space == "jabber:x:data")
 	})
 }
@@ -392,7 +395,11 @@ func (b *batch) run(tx Tx) (out sealed, err error) {
 	}
 	// Somebody has to be reached: in a chat the other one, or another device for notes
 	// to oneself. A room may be empty but for us.
-	if b.peer.String() != "" && !reached[b.peer.String()] || b.peer.String() == "" && len(reached) == 0 && len(b.failures) > 0 {
+	others := len(reached)
+	if reached[m.addr.String()] {
+		others--
+	}
+	if b.peer.String() != "" && !reached[b.peer.String()] || b.peer.String() == "" && others == 0 && len(b.failures) > 0 {
 		b.unreachable = &UnreachableError{To: b.conv, Failures: b.failures}
 		return out, nil
 	}
