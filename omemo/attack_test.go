@@ -354,3 +354,41 @@ func TestClearChanges(t *testing.T) {
 		})
 	}
 }
+
+// TestStrangers: a server that sends the lists of as many accounts as it likes does not
+// fill the store.
+func TestStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		defer srv.Close()
+		store := &omemo.MemoryStore{}
+		a := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On, Store: store})
+		srv.Component("evil.test", func(*confab.Element) {})
+		list := confab.El(omemo.NSv2, "devices", confab.El(omemo.NSv2, "device").Set("id", "5"))
+		send := func(from string) {
+			const ns = "http://jabber.org/protocol/pubsub#event"
+			srv.Send(confab.El(confab.NSClient, "message", confab.El(ns, "event", confab.El(ns, "items", confab.El(ns, "item", list).Set("id", "current")).
+				Set("node", omemo.NSv2+":devices"))).Set("from", from).Set("to", a.LocalAddr().String()).Set("type", "headline"))
+		}
+		for i := range 3000 {
+			send(fmt.Sprintf("u%d@evil.test", i))
+			if i%100 == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		n := 0
+		require.NoError(t, store.View(a.ctx, func(tx omemo.Tx) error {
+			return tx.Scan(a.bare().String()+"/omemo/peer", "", func(string, []byte) error { n++; return nil })
+		}))
+		require.Greater(t, n, 1000)
+		require.LessOrEqual(t, n, 2010)
+		// Those who are known are heard.
+		list = confab.El(omemo.NSv2, "devices", confab.El(omemo.NSv2, "device").Set("id", "6"))
+		send("u0@evil.test")
+		synctest.Wait()
+		ds, err := a.keys.Devices(a.ctx, jid.MustParse("u0@evil.test"))
+		require.NoError(t, err)
+		require.Equal(t, uint32(6), ds[len(ds)-1].ID)
+	})
+}

@@ -91,7 +91,8 @@ type Manager struct {
 	budget  budget          // of those who begin sessions
 	catchup catchup
 
-	allPeers bool // all that are stored are in peers
+	allPeers  bool // all that are stored are in peers
+	strangers int  // that have sent their lists: see maxStrangers
 
 	removals removals
 

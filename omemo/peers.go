@@ -180,6 +180,10 @@ func (m *Manager) peer(tx Tx, addr jid.JID) (*peer, error) {
 // maxPeers bounds the accounts that are kept in memory.
 const maxPeers = 10_000
 
+// maxStrangers bounds the accounts of whom nothing was known before they have sent a list,
+// in one run of the program.
+const maxStrangers = 2000
+
 // loadPeers has all accounts in memory, as many as it takes. The lock is held.
 func (m *Manager) loadPeers() error {
 	if m.allPeers {
@@ -274,6 +278,9 @@ func (m *Manager) listEvent(ctx context.Context, v ratchet.Version, e *pubsub.Ev
 	default:
 		return
 	}
+	if ok, err := m.admits(ctx, e.From.Bare()); err == nil && !ok {
+		return // it is asked for when there is something to send
+	}
 	if err := m.setList(ctx, v, e.From, list); err != nil {
 		m.s.Emit(Failed{err})
 	}
@@ -282,6 +289,26 @@ func (m *Manager) listEvent(ctx context.Context, v ratchet.Version, e *pubsub.Ev
 	if p := m.peers[e.From.Bare().String()]; p != nil {
 		p.told = true
 	}
+}
+
+// admits reports whether the list of an account is taken that was not asked for. A server
+// has as many accounts as it likes.
+func (m *Manager) admits(ctx context.Context, addr jid.JID) (ok bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.peers[addr.String()] != nil {
+		return true, nil
+	}
+	err = m.st.view(ctx, func(tx Tx) error {
+		b, err := tx.Get(bucketPeer, addr.String())
+		ok = b != nil
+		return err
+	})
+	if err == nil && !ok && m.strangers < maxStrangers {
+		m.strangers++
+		ok = true
+	}
+	return ok, err
 }
 
 // newest returns the item of a list: the one named "current", or the last.
