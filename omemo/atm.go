@@ -322,17 +322,7 @@ func (m *Manager) takeTrust(ctx context.Context, r *opened, ds []decision) error
 
 // forgetPending drops what a device has said that was never verified.
 func forgetPending(tx Tx, addr jid.JID, k ratchet.IdentityKey) error {
-	var names []string
-	err := tx.Scan(bucketPending, trustKey(addr, k)+"\x00", func(name string, _ []byte) error {
-		names = append(names, name)
-		return nil
-	})
-	for _, n := range names {
-		if err == nil {
-			err = tx.Delete(bucketPending, n)
-		}
-	}
-	return err
+	return deleteAll(tx, bucketPending, trustKey(addr, k)+"\x00")
 }
 
 // believe applies what a device has said before it was verified.

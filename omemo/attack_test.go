@@ -392,3 +392,70 @@ func TestStrangers(t *testing.T) {
 		require.Equal(t, uint32(6), ds[len(ds)-1].ID)
 	})
 }
+
+// TestReplay: a message that begins a session is read once, also if the session is
+// pushed out of the store by lists that change.
+func TestReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		defer srv.Close()
+		a := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
+		b := alive(t, testclient.Embedded(srv, "b"), omemo.Config{Mode: omemo.On})
+		f := forge(t, b, 777)
+		enc := f.kex(t, a, envelopeTo("pay", ""))
+		send := func() {
+			require.NoError(t, b.SendElement(b.ctx, mustElement(t, confab.Draft{To: a.bare(), Type: stanza.ChatMessage, Extra: []any{enc}})))
+			time.Sleep(10 * time.Second)
+		}
+		send()
+		send()
+		require.Len(t, a.heard.All(), 1)
+		for round := range 4 {
+			list := confab.El(omemo.NSv2, "devices")
+			for i := range 200 {
+				list.Add(confab.El(omemo.NSv2, "device").Set("id", fmt.Sprint(1000+round*200+i)))
+			}
+			_, err := pubsub.New(b, jid.JID{}).Publish(b.ctx, omemo.NSv2+":devices", pubsub.Item{ID: "current", Payload: list}, pubsub.Open())
+			require.NoError(t, err)
+			require.NoError(t, a.keys.Refresh(a.ctx, b.bare()))
+		}
+		send()
+		require.Len(t, a.heard.All(), 1)
+		require.ErrorIs(t, a.dark.Next(t, nil).Err, ratchet.ErrUnknownPreKey)
+	})
+}
+
+// TestGuessedSender: in the archive of a room that does not tell who has said something,
+// only a key that is known can.
+func TestGuessedSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		defer srv.Close()
+		a := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
+		b := alive(t, testclient.Embedded(srv, "b"), omemo.Config{Mode: omemo.On})
+		_, err := a.chats.With(b.bare()).Send(a.ctx, "hello")
+		require.NoError(t, err)
+		b.heard.Next(t, saying("hello"))
+		time.Sleep(time.Minute)
+		evil := forge(t, b, b.keys.Own().ID)
+		for _, known := range []bool{false, true} {
+			if known { // it would be believed, then
+				evil.send(t, a, envelopeTo("met", ""))
+				a.heard.Next(t, saying("met"))
+			}
+			d := confab.Draft{To: a.bare(), Type: stanza.GroupChatMessage, ID: confab.NewID(), Extra: []any{evil.kex(t, a, envelopeTo("guess who", "tea@rooms.confab.test"))}}
+			m, err := a.DecodeMessage(mustElement(t, d).Set("from", "tea@rooms.confab.test/x"))
+			require.NoError(t, err)
+			m.Source, m.By = confab.Archive, jid.MustParse("tea@rooms.confab.test")
+			got, err := a.Inject(a.ctx, confab.StageDecrypt, m)
+			require.NoError(t, err)
+			if known {
+				require.NotNil(t, got)
+				require.False(t, got.Seal.Trusted)
+				continue
+			}
+			require.Nil(t, got)
+			require.ErrorIs(t, a.dark.Next(t, nil).Err, omemo.ErrUnknownSender)
+		}
+	})
+}

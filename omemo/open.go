@@ -313,8 +313,19 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		if err != nil {
 			return err
 		}
-		if k.kex && !rec.Knows(k.data) && !m.budget.take(from, past) {
-			return ErrTooMany
+		var begun string
+		if kex, err := ratchet.ParseKeyExchange(o.in.v, k.data); k.kex && err == nil && !rec.Knows(k.data) {
+			if !m.budget.take(from, past) {
+				return ErrTooMany
+			}
+			begun = begunKey(&kex)
+			was, err := tx.Get(bucketBegun, begun)
+			if err != nil {
+				return err
+			}
+			if was != nil {
+				return ratchet.ErrUnknownPreKey // its session is gone: nobody replays what it began
+			}
 		}
 		if r.res, err = rec.Decrypt(rand.Reader, m.self.identity, &m.self, k.data, k.kex); err != nil {
 			return err
@@ -341,6 +352,9 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		}
 		if id := r.res.PreKeyID; r.res.NewSession {
 			r.begun = true
+			if err := tx.Put(bucketBegun, begun, []byte{1}); err != nil {
+				return err
+			}
 			if hide = m.self.preKeys[id]; hide != nil {
 				if err := putPreKey(tx, hide, now); err != nil {
 					return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 const (
 	bucketSelf   = "self"
 	bucketPreKey = "prekey"
+	bucketBegun  = "begun" // key exchanges with the prekeys that are still known
 
 	keyIdentity = "identity"
 	keyState    = "state"
@@ -186,6 +188,12 @@ func (m *Manager) read(tx Tx, identity []byte) error {
 
 func preKeyName(id uint32) string { return fmt.Sprintf("%08x", id) }
 
+// begunKey names a key exchange: its session may be gone, but it begins no other.
+func begunKey(k *ratchet.KeyExchange) string {
+	base := k.Base()
+	return preKeyName(k.PreKeyID) + hex.EncodeToString(base[:])
+}
+
 // putPreKey stores a prekey with when it was used, zero if it was not.
 func putPreKey(tx Tx, k *ratchet.PreKey, used time.Time) error {
 	var at uint64
@@ -229,6 +237,9 @@ func (m *Manager) refill(tx Tx, now time.Time) error {
 	for id, k := range m.self.hidden {
 		if now.Sub(k.at) > keepUsed && !m.catchup.on {
 			if err := tx.Delete(bucketPreKey, preKeyName(id)); err != nil {
+				return err
+			}
+			if err := deleteAll(tx, bucketBegun, preKeyName(id)); err != nil {
 				return err
 			}
 			delete(m.self.hidden, id)

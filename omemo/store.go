@@ -166,6 +166,21 @@ func (t *memoryTx) Scan(bucket, prefix string, f func(string, []byte) error) err
 	return nil
 }
 
+// deleteAll deletes the keys with a prefix.
+func deleteAll(tx Tx, bucket, prefix string) error {
+	var keys []string
+	err := tx.Scan(bucket, prefix, func(k string, _ []byte) error {
+		keys = append(keys, k)
+		return nil
+	})
+	for _, k := range keys {
+		if err == nil {
+			err = tx.Delete(bucket, k)
+		}
+	}
+	return err
+}
+
 // scoped is the part of a store that belongs to one account.
 type scoped struct {
 	store  Store

@@ -215,6 +215,10 @@ func appendKeyExchange(b []byte, v Version, registration uint32, self IdentityKe
 	return appendBytes(b, 5, inner)
 }
 
+// Base returns the key that the exchange was begun with. No honest device begins two
+// with the same one.
+func (k KeyExchange) Base() PublicKey { return k.base }
+
 // ParseKeyExchange reads a message that begins a session, as far as it can be read
 // without any work on curves. Nothing of it is authentic yet.
 func ParseKeyExchange(v Version, b []byte) (k KeyExchange, err error) {
