@@ -459,3 +459,25 @@ func TestGuessedSender(t *testing.T) {
 		}
 	})
 }
+
+// TestForgedBundle: a server cannot put a prekey of its own under the identity of a device.
+func TestForgedBundle(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	defer srv.Close()
+	a := signIn(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
+	b := signIn(t, testclient.Embedded(srv, "b"), omemo.Config{Mode: omemo.On})
+	require.NoError(t, a.keys.FetchKeys(a.ctx, b.bare()))
+	id := fmt.Sprint(b.keys.Own().ID)
+	items, err := pubsub.New(b, jid.JID{}).ItemsByID(b.ctx, omemo.NSv2+":bundles", id)
+	require.NoError(t, err)
+	forged := items[0].Payload.Clone()
+	evil, err := ratchet.NewPreKey(rand.Reader, 1)
+	require.NoError(t, err)
+	forged.Child(omemo.NSv2, "spk").SetText(base64.StdEncoding.EncodeToString(evil.Public().Wire(ratchet.V2)))
+	_, err = pubsub.New(b, jid.JID{}).Publish(b.ctx, omemo.NSv2+":bundles", pubsub.Item{ID: id, Payload: forged}, pubsub.Open())
+	require.NoError(t, err)
+	_, err = a.chats.With(b.bare()).Send(a.ctx, "a secret")
+	require.ErrorIs(t, err, omemo.ErrBundle)
+	require.ErrorIs(t, err, ratchet.ErrSignature)
+	require.ErrorIs(t, a.keys.ReplaceSession(a.ctx, b.bare(), b.keys.Own().ID), omemo.ErrBundle)
+}
