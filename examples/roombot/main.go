@@ -4,11 +4,13 @@
 //	PASSWORD=... roombot -address bot@example.org -nick keeper room@chat.example ...
 //
 // It stays in its rooms when it is disconnected or the server restarts, comes back a
-// while after it was kicked, and can be restarted at any time.
+// while after it was kicked, and can be restarted at any time: what was said meanwhile it
+// reads in the rooms' archives, and removes the spam of it.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -20,22 +22,31 @@ import (
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/client"
+	"github.com/confab-im/confab/mam"
 	"github.com/confab-im/confab/muc"
+	"github.com/confab-im/confab/store"
 	"mellium.im/xmpp/jid"
 )
 
 func main() {
 	address := flag.String("address", "", "the bot's account")
 	nick := flag.String("nick", "keeper", "its nickname")
+	file := flag.String("file", "roombot.db", "where it keeps its places in the archives")
 	flag.Parse()
-	c, err := client.New(client.Config{Address: *address, Password: os.Getenv("PASSWORD")})
+	db, err := store.Open(*file)
 	if err != nil {
 		log.Fatal(err)
 	}
-	newBot(c, *nick, time.Minute, flag.Args()...)
+	c, err := client.New(client.Config{Address: *address, Password: os.Getenv("PASSWORD"), Store: db})
+	if err != nil {
+		log.Fatal(err)
+	}
+	newBot(c, db, *nick, time.Minute, flag.Args()...)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := c.Run(ctx); err != nil && ctx.Err() == nil {
+	err = c.Run(ctx)
+	_ = db.Close()
+	if err != nil && ctx.Err() == nil {
 		log.Fatal(err)
 	}
 }
@@ -57,8 +68,9 @@ type recent struct {
 	last  time.Time
 }
 
-func newBot(s confab.Session, nick string, pause time.Duration, rooms ...string) *bot {
-	b := &bot{s: s, rooms: muc.New(s, muc.Config{}), nick: nick, pause: pause, said: map[string]*recent{}}
+func newBot(s confab.Session, places mam.Store, nick string, pause time.Duration, rooms ...string) *bot {
+	archives := mam.New(s, mam.Config{Store: places, NoFollow: true})
+	b := &bot{s: s, rooms: muc.New(s, muc.Config{Archives: archives}), nick: nick, pause: pause, said: map[string]*recent{}}
 	confab.On(s, func(_ context.Context, r confab.Ready) {
 		if !r.Fresh {
 			return
@@ -93,12 +105,11 @@ func (b *bot) enter(ctx context.Context, room string) {
 		return
 	}
 	for ctx.Err() == nil {
-		for _, r := range b.rooms.Rooms() {
-			if r.JID().Equal(j.Bare()) {
-				return
-			}
+		if b.rooms.Room(j) != nil {
+			return
 		}
-		if _, err = b.rooms.Join(ctx, j, b.nick, muc.NickFallback()); err == nil {
+		// All that was said before comes out of the archive.
+		if _, err = b.rooms.Join(ctx, j, b.nick, muc.NickFallback(), muc.NoHistory()); err == nil {
 			return
 		}
 		log.Printf("%s: %v", room, err)
@@ -118,21 +129,24 @@ func (b *bot) change(ctx context.Context, c muc.Change) {
 
 // message answers commands and looks for spam.
 func (b *bot) message(ctx context.Context, m *muc.Message) {
-	if m.Source != confab.Live || m.Nick == "" {
+	live := m.Source == confab.Live
+	if !live && m.Source != confab.Archive || m.Nick == "" {
 		return
 	}
 	who, _ := m.Room.Occupant(m.Nick)
 	if b.isSpam(m) && who.Role != muc.Moderator {
-		if err := m.Room.Moderate(ctx, m.Ref(), "spam"); err != nil {
-			log.Printf("%s: cannot remove a message: %v", m.Room, err)
+		err := m.Room.Moderate(ctx, m.Ref(), "spam")
+		if live { // else the nickname may be somebody else's by now
+			err = errors.Join(err, m.Room.Kick(ctx, m.Nick, "spam"))
 		}
-		if err := m.Room.Kick(ctx, m.Nick, "spam"); err != nil {
-			log.Printf("%s: cannot remove %s: %v", m.Room, m.Nick, err)
+		if err != nil {
+			log.Printf("%s: spam of %s: %v", m.Room, m.Nick, err)
 		}
 		return
 	}
 	command, rest, _ := strings.Cut(m.Text, " ")
 	switch {
+	case !live:
 	case command == "!help":
 		_, _ = m.Room.Send(ctx, "!who: how many are here; !topic TEXT and !kick NICK: for moderators")
 	case command == "!who":
@@ -155,14 +169,14 @@ func (b *bot) isSpam(m *muc.Message) bool {
 	defer b.mu.Unlock()
 	key := m.Room.JID().String() + " " + m.Author
 	r := b.said[key]
-	if r == nil || r.text != m.Text || time.Since(r.last) > time.Minute {
+	if r == nil || r.text != m.Text || m.When().Sub(r.last) > time.Minute {
 		if len(b.said) > 10_000 {
 			clear(b.said) // a flood of nicknames must not fill the memory
 		}
-		b.said[key] = &recent{text: m.Text, times: 1, last: time.Now()}
+		b.said[key] = &recent{text: m.Text, times: 1, last: m.When()}
 		return false
 	}
 	r.times++
-	r.last = time.Now()
+	r.last = m.When()
 	return r.times >= 4
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/confab-im/confab/internal/testbed"
 	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/muc"
+	"github.com/confab-im/confab/store"
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
 )
@@ -17,10 +19,11 @@ import (
 func TestMain(m *testing.M) { os.Exit(testbed.Run(m)) }
 
 type guest struct {
-	room    *muc.Room
-	heard   *testclient.Seen[*muc.Message]
-	changes *testclient.Seen[muc.Change]
-	out     *testclient.Seen[muc.State]
+	room     *muc.Room
+	heard    *testclient.Seen[*muc.Message]
+	changes  *testclient.Seen[muc.Change]
+	out      *testclient.Seen[muc.State]
+	retracts *testclient.Seen[muc.Retracted]
 }
 
 func join(t *testing.T, s *testbed.Server, room jid.JID, nick string, opts ...muc.JoinOption) *guest {
@@ -29,6 +32,7 @@ func join(t *testing.T, s *testbed.Server, room jid.JID, nick string, opts ...mu
 	var rooms *muc.Client
 	testclient.Up(t, testclient.Config(s, a, pw), func(c *client.Client) {
 		rooms = muc.New(c, muc.Config{})
+		g.retracts = testclient.Watch[muc.Retracted](c)
 		g.heard, g.changes, g.out = testclient.Watch[*muc.Message](c), testclient.Watch[muc.Change](c), testclient.Watch[muc.State](c)
 	})
 	var err error
@@ -48,13 +52,19 @@ func TestBot(t *testing.T) {
 		owner := join(t, s, room, "owner", muc.Create(muc.PublicChannel("The Heath")))
 		ctx := testclient.Context(t)
 		require.NoError(t, owner.room.SetAffiliation(ctx, jid.MustParse(a), muc.Admin, ""))
-		testclient.Up(t, testclient.Config(s, a, pw), func(c *client.Client) { newBot(c, "keeper", 10*time.Millisecond, room.String()) })
+		db, err := store.Open(filepath.Join(t.TempDir(), "bot.db"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = db.Close() })
+		run := func() *testclient.Client {
+			return testclient.Up(t, testclient.Config(s, a, pw), func(c *client.Client) { newBot(c, db, "keeper", 10*time.Millisecond, room.String()) })
+		}
+		bot := run()
 		entered := func(c muc.Change) bool { return c.Kind == muc.Entered && c.Occupant.Nick == "keeper" }
 		owner.changes.Next(t, entered)
 
 		witch := join(t, s, room, "witch")
 		owner.heard.Next(t, saying("witch: welcome"))
-		_, err := witch.room.Send(ctx, "!who")
+		_, err = witch.room.Send(ctx, "!who")
 		require.NoError(t, err)
 		owner.heard.Next(t, saying("3 of us"))
 		_, err = witch.room.Send(ctx, "!topic hers")
@@ -66,6 +76,23 @@ func TestBot(t *testing.T) {
 		// Kicked, it comes back.
 		require.NoError(t, owner.room.Kick(ctx, "keeper", "to see"))
 		owner.changes.Next(t, entered)
+
+		t.Run("restart", func(t *testing.T) {
+			info := owner.room.Info()
+			if !info.Info.Has("urn:xmpp:mam:2") || !info.Moderation {
+				s.Skip(t, "archives and moderation of rooms")
+			}
+			bot.Stop(t)
+			for range 4 {
+				_, err := witch.room.Send(ctx, "buy cauldrons")
+				require.NoError(t, err)
+			}
+			for range 4 {
+				owner.heard.Next(t, func(m *muc.Message) bool { return m.Text == "buy cauldrons" })
+			}
+			bot = run()
+			owner.retracts.Next(t, nil)
+		})
 
 		// Spam is removed, and so is who has sent it.
 		for range 4 {

@@ -64,7 +64,8 @@ func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) er
 	// Contacts may know that a message was received and read.
 	p.chats = chat.New(c, chat.Config{Reveal: p.roster.Sees})
 	p.cards = vcard.New(c, vcard.Config{})
-	p.muc = muc.New(c, muc.Config{})
+	p.archives = mam.New(c, mam.Config{NoFollow: true})
+	p.muc = muc.New(c, muc.Config{Archives: p.archives}) // what is missed comes out of the room's
 	if p.marks, err = bookmarks.New(c, bookmarks.Config{}); err != nil {
 		return err
 	}
@@ -76,7 +77,6 @@ func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) er
 		AllowLoopback: true, // the server is on this machine
 		Sealed:        func(j jid.JID) bool { return p.keys.Mode(j) != omemo.Off },
 	})
-	p.archives = mam.New(c, mam.Config{NoFollow: true})
 	p.view = chat.NewTimeline(peer, 0)
 	p.view.Follow(c, nil)
 	confab.On(c, func(_ context.Context, e confab.Ready) { ready <- e })
