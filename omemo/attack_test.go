@@ -481,3 +481,72 @@ func TestForgedBundle(t *testing.T) {
 	require.ErrorIs(t, err, ratchet.ErrSignature)
 	require.ErrorIs(t, a.keys.ReplaceSession(a.ctx, b.bare(), b.keys.Own().ID), omemo.ErrBundle)
 }
+
+// TestTrustOfOthers: a contact, verified or not, has no say about the keys of others, and
+// one that is not verified none at all.
+func TestTrustOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		defer srv.Close()
+		a := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
+		b := alive(t, testclient.Embedded(srv, "b"), omemo.Config{Mode: omemo.On})
+		c := alive(t, testclient.Embedded(srv, "c"), omemo.Config{Mode: omemo.On})
+		for _, p := range []*person{b, c} {
+			require.NoError(t, a.keys.FetchKeys(a.ctx, p.bare()))
+		}
+		f := forge(t, b, 777)
+		say := func(of *person) {
+			t.Helper()
+			key := base64.StdEncoding.EncodeToString(of.keys.Own().Key.Wire(ratchet.V2))
+			tm := "<trust-message xmlns='urn:xmpp:tm:1' usage='urn:xmpp:atm:1' encryption='urn:xmpp:omemo:2'><key-owner jid='" + of.bare().String() + "'><distrust>" + key + "</distrust></key-owner></trust-message>"
+			f.send(t, a, "<envelope xmlns='urn:xmpp:sce:1'><content>"+tm+"</content><time stamp='2026-01-01T00:00:00Z'/><rpad>x</rpad></envelope>")
+			time.Sleep(time.Second)
+		}
+		say(b)
+		require.Equal(t, omemo.Blind, trusts(t, a, b))
+		require.NoError(t, a.keys.SetTrust(a.ctx, b.bare(), f.id.Key(), omemo.Verified))
+		require.Equal(t, omemo.Distrusted, trusts(t, a, b), "what was said before counts now")
+		say(c)
+		require.Equal(t, omemo.Blind, trusts(t, a, c))
+		require.Empty(t, a.failed.All())
+	})
+}
+
+// TestOccupantClaims: who an occupant says to be in a live message counts for nothing.
+func TestOccupantClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		defer srv.Close()
+		a := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
+		b := alive(t, testclient.Embedded(srv, "b"), omemo.Config{Mode: omemo.On})
+		const ns = "http://jabber.org/protocol/muc#user"
+		claim := confab.El(ns, "x", confab.El(ns, "item").Set("jid", b.bare().String()))
+		d := confab.Draft{To: a.bare(), Type: stanza.GroupChatMessage, ID: confab.NewID(), Extra: []any{forge(t, b, 9).kex(t, a, envelopeTo("I am b", "tea@rooms.confab.test")), claim}}
+		m, err := a.DecodeMessage(mustElement(t, d).Set("from", "tea@rooms.confab.test/x"))
+		require.NoError(t, err)
+		got, err := a.Inject(a.ctx, confab.StageDecrypt, m)
+		require.NoError(t, err)
+		require.Nil(t, got)
+		require.ErrorIs(t, a.dark.Next(t, nil).Err, omemo.ErrUnknownSender)
+	})
+}
+
+// TestTamperedPayload: a message whose content was changed moves nothing: the intact one
+// is read when it comes.
+func TestTamperedPayload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := confabtest.NewServer(confabtest.Config{})
+		defer srv.Close()
+		a := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
+		b := alive(t, testclient.Embedded(srv, "b"), omemo.Config{Mode: omemo.On})
+		good := forge(t, b, 777).kex(t, a, envelopeTo("intact", ""))
+		bad := good.Clone()
+		bad.Child(omemo.NSv2, "payload").SetText(base64.StdEncoding.EncodeToString(make([]byte, 256)))
+		for _, el := range []*confab.Element{bad, good} {
+			require.NoError(t, b.SendElement(b.ctx, mustElement(t, confab.Draft{To: a.bare(), Type: stanza.ChatMessage, ID: confab.NewID(), Extra: []any{el}})))
+			time.Sleep(time.Second)
+		}
+		require.ErrorIs(t, a.dark.Next(t, nil).Err, ratchet.ErrPayload)
+		a.heard.Next(t, saying("intact"))
+	})
+}
