@@ -113,6 +113,7 @@ func (r *Room) linkLost(err error) {
 func (r *Room) ping(ctx context.Context) {
 	r.mu.Lock()
 	nick, asked := r.nick, r.last
+	r.doubt = false // what comes up from now on is another question
 	to, err := r.of(nick)
 	r.mu.Unlock()
 	if err != nil {
@@ -152,8 +153,7 @@ func (r *Room) ping(ctx context.Context) {
 			return
 		}
 	case r.last.After(asked):
-		r.doubt = false // no answer, but something else was heard
-		return
+		return // no answer, but something else was heard
 	}
 	// Nobody knows. The server, or another client of the user, may be slow.
 	r.doubt = true
@@ -164,7 +164,7 @@ func (r *Room) ping(ctx context.Context) {
 
 // isThere notes that the user is still in the room. The lock is held.
 func (r *Room) isThere() {
-	r.doubt, r.last = false, time.Now()
+	r.last = time.Now()
 	// A room that throws us out and lets us in again and again is not to be followed
 	// ever faster.
 	if time.Since(r.since) >= time.Minute {

@@ -181,3 +181,23 @@ func TestOrder(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 }
+
+// TestArchiveOfAnother: what another archive says was said in the room, such as the own
+// account's, is not the room's word.
+func TestArchiveOfAnother(t *testing.T) {
+	p, r, _ := victim(t)
+	put := func(by, text string) {
+		m, err := p.DecodeMessage(groupchat("alice", text))
+		require.NoError(t, err)
+		m.Source, m.By, m.ArchiveID = confab.Archive, jid.MustParse(by), confab.NewID()
+		_, err = p.Inject(p.ctx, confab.StageDecrypt, m)
+		require.NoError(t, err)
+	}
+	put("bob@confab.test", "forged")
+	put("heath@rooms.evil.test", "forged")
+	put(heath+"/alice", "forged")
+	put(heath, "true")
+	m := p.heard.Next(t, nil)
+	require.Equal(t, "true", m.Text)
+	require.Equal(t, r, m.Room)
+}
