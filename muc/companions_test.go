@@ -140,7 +140,9 @@ func TestGoldenAvatar(t *testing.T) {
 	put(data)
 	q := s.reply(vectors.Elements(t, "0486", 4)[0])
 	require.NoError(t, <-errs)
-	compact := func(el *confab.Element) string { return strings.Join(strings.Fields(strings.ReplaceAll(el.String(), "&#10;", " ")), " ") }
+	compact := func(el *confab.Element) string {
+		return strings.Join(strings.Fields(strings.ReplaceAll(el.String(), "&#10;", " ")), " ")
+	}
 	assert.Equal(t, strings.ReplaceAll(compact(set.Children[0]), "> <", "><"), compact(q.Children[0]))
 	for n, want := range map[int]stanza.Condition{5: stanza.ServiceUnavailable, 6: stanza.Forbidden} {
 		put(data)
