@@ -19,6 +19,7 @@ type room struct {
 	locked    bool // until its owner has configured it
 	cfg       map[string][]string
 	affs      map[addr]affiliation
+	versions  versions
 	nicks     map[addr]string // that are registered
 	hats      map[addr]*confab.Element
 	occupants map[string]*occupant
@@ -52,7 +53,8 @@ func (rs *rooms) create(a addr, owner addr) *room {
 		rs: rs, addr: a, cfg: roomDefaults(), affs: map[addr]affiliation{}, nicks: map[addr]string{},
 		hats: map[addr]*confab.Element{}, occupants: map[string]*occupant{}, asked: map[string]pendingIQ{},
 	}
-	r.affs[owner] = affiliation{aff: "owner"}
+	r.versions.id = newID()
+	r.setAff(owner, affiliation{aff: "owner"})
 	rs.rooms[a.local] = r
 	return r
 }
@@ -157,6 +159,9 @@ func (r *room) presenceFor(o *occupant, from *confab.Element, to *occupant, item
 		it.Set("jid", o.clients[0].addr.String())
 	}
 	x := status(confab.El(nsMUCUser, "x", it), codes...)
+	if r.versions.telling != nil {
+		x.Add(r.versions.telling)
+	}
 	if to == o {
 		status(x, "110")
 	}
@@ -295,6 +300,7 @@ func (rs *rooms) join(r *room, o *occupant, ss *session, from, to addr, e *confa
 		refuse("wait", "service-unavailable")
 		return
 	}
+	r.tellLists(from, x.Child(nsVersions, "mav"))
 	fresh := false
 	switch {
 	case o != nil:
@@ -332,7 +338,9 @@ func (rs *rooms) join(r *room, o *occupant, ss *session, from, to addr, e *confa
 	if created {
 		codes = append(codes, "201")
 	}
+	r.versions.telling = confab.El(nsVersions, "mav").Set("until", r.versions.now())
 	r.send(from, r.at(o.nick), r.presenceFor(o, o.client(from).presence, o, nil, codes))
+	r.versions.telling = nil
 	r.replay(from, x.Child(nsMUC, "history"))
 	subject := r.subject
 	if subject == nil {

@@ -3,6 +3,7 @@ package confabtest
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/confab-im/confab"
 )
@@ -14,10 +15,7 @@ var (
 )
 
 func (r *room) compareAddrs(a, b addr) int {
-	if a.String() < b.String() {
-		return -1
-	}
-	return 1
+	return strings.Compare(a.String(), b.String())
 }
 
 // adminIQ reads and changes the lists of a room (XEP-0045 §§8 to 10).
@@ -51,7 +49,7 @@ func (r *room) list(q *request, want *confab.Element) {
 	moderates := o != nil && o.role == "moderator" || rank >= affRank["admin"]
 	answer := confab.El(nsMUCAdmin, "query")
 	if aff := want.Get("affiliation"); aff != "" {
-		if rank < affRank["admin"] && !(r.get("whois") == "anyone" && rank >= affRank["member"] && aff != "outcast") {
+		if !r.mayList(q.from) || rank < affRank["admin"] && aff == "outcast" {
 			q.fail("auth", "forbidden", "")
 			return
 		}
@@ -162,9 +160,12 @@ func (r *room) changeRole(from addr, actor *occupant, nick, role string, said *c
 func (r *room) setAffiliation(whom addr, aff, reason string, said *confab.Element) {
 	if aff == "none" {
 		delete(r.affs, whom)
+		r.versions.add(whom)
 	} else {
-		r.affs[whom] = affiliation{aff, reason}
+		r.setAff(whom, affiliation{aff, reason})
 	}
+	r.versions.telling = r.versions.last()
+	defer func() { r.versions.telling = nil }()
 	there := false
 	for _, o := range r.all() {
 		if o.bare != whom {
@@ -181,7 +182,7 @@ func (r *room) setAffiliation(whom addr, aff, reason string, said *confab.Elemen
 			r.announce(o, with(said))
 		}
 	}
-	if there || r.get("whois") != "anyone" && aff != "member" {
+	if there {
 		return
 	}
 	// Who is not there: everybody is told with a message (XEP-0045 §9.3).
@@ -189,7 +190,7 @@ func (r *room) setAffiliation(whom addr, aff, reason string, said *confab.Elemen
 	for _, o := range r.all() {
 		for _, c := range slices.Clone(o.clients) {
 			if o.role == "moderator" || r.get("whois") == "anyone" {
-				r.send(c.addr, r.addr, confab.El(nsClient, "message", confab.El(nsMUCUser, "x", it)))
+				r.send(c.addr, r.addr, confab.El(nsClient, "message", confab.El(nsMUCUser, "x", r.versions.telling, it)))
 			}
 		}
 	}

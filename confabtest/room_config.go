@@ -121,7 +121,7 @@ func (r *room) info() *confab.Element {
 		lock = "muc_passwordprotected"
 	}
 	features := []string{
-		nsInfo, nsItems, nsMUC, nsMUCSelfPing, nsOccupant, nsSID, nsModerate, nsHats, nsPing, nsRegister, nsVCard,
+		nsInfo, nsItems, nsMUC, nsVersions, nsMUCSelfPing, nsOccupant, nsSID, nsModerate, nsHats, nsPing, nsRegister, nsVCard,
 		pick("persistentroom", "persistent", "temporary"), pick("publicroom", "public", "hidden"),
 		pick("membersonly", "membersonly", "open"), pick("moderatedroom", "moderated", "unmoderated"), who, lock,
 	}
@@ -272,7 +272,7 @@ func (r *room) registerIQ(q *request) {
 	default:
 		r.nicks[a] = nick
 		if r.affiliation(a) == "none" {
-			r.affs[a] = affiliation{aff: "member"}
+			r.setAffiliation(a, "member", "", confab.El(nsMUCUser, "item"))
 		}
 		q.result(nil)
 	}

@@ -184,7 +184,7 @@ func (r *room) invite(o *occupant, e, x *confab.Element) {
 			return
 		}
 		if r.is("membersonly") && r.affiliation(who) == "none" {
-			r.affs[who.bare()] = affiliation{aff: "member"}
+			r.setAffiliation(who.bare(), "member", "", confab.El(nsMUCUser, "item"))
 		}
 		out := confab.El(nsMUCUser, "x", with(inv).Set("to", "").Set("from", o.bare.String()))
 		direct := confab.El(nsConference, "x").Set("jid", r.addr.String()).Set("reason", inv.ChildText(nsMUCUser, "reason"))

@@ -19,6 +19,7 @@ const (
 	nsModerate    = "urn:xmpp:message-moderate:1"
 	nsRetract     = "urn:xmpp:message-retract:1"
 	nsConference  = "jabber:x:conference"
+	nsVersions    = "urn:xmpp:muc:affiliations:1"
 )
 
 // rooms is a service of rooms (XEP-0045).

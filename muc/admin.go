@@ -66,6 +66,9 @@ func (r *Room) SetAffiliation(ctx context.Context, who jid.JID, a Affiliation, r
 	}
 	err := r.admin(ctx, confab.El(nsAdmin, "item").Set("jid", who.Bare().String()).Set("affiliation", string(a)), reason)
 	r.mu.Lock()
+	if err == nil && r.lists.version != "" && !r.lists.set(Affiliated{JID: who.Bare(), Affiliation: a}) {
+		r.lists = lists{}
+	}
 	r.membersAt = time.Time{} // who is asked for the members next hears of it
 	r.mu.Unlock()
 	return err

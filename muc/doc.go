@@ -44,5 +44,5 @@
 // Presence of rooms that were not entered is not looked at.
 //
 // XEPs: 0045, 0153 (reads hashes), 0249, 0317, 0359, 0410, 0421, 0425, 0433, 0452,
-// 0486, 0500 (reads).
+// 0463, 0486, 0500 (reads).
 package muc

@@ -162,6 +162,14 @@ type (
 		Room  *Room
 		Codes []int
 	}
+	// Listed is the event for somebody who is not there and has become a member, an
+	// admin and so on (XEP-0045 §9.3); of those who are there a [Change] tells. Rooms
+	// need not tell everybody. By is the nickname of who did it, if that was told.
+	Listed struct {
+		Room *Room
+		Affiliated
+		By string
+	}
 	// Mentioned is the event for a message that names the user in a room where they
 	// are not (XEP-0452).
 	Mentioned struct {

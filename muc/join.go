@@ -277,6 +277,9 @@ func (r *Room) try(ctx context.Context, nick string, exists bool) error {
 	if h := r.historyWanted(); h != nil {
 		x.Add(h)
 	}
+	if v := r.listsWanted(); v != nil {
+		x.Add(v)
+	}
 	if r.opts.password != "" {
 		x.Add(confab.El(NS, "password").SetText(r.opts.password))
 	}

@@ -20,8 +20,9 @@ const membersFor = time.Minute
 
 // Members returns the bare addresses of all who may read what is said in a room that the
 // user is in: owners, admins and members, whether they are there or not, and who is
-// there besides, the user included (XEP-0045 §9). A list that the room keeps to itself
-// is left out. The error is [ErrAnonymous] if the room hides addresses. It is what
+// there besides, the user included (XEP-0045 §9). A members-only room that keeps the user
+// informed of its lists is not asked for them (XEP-0463). A list that the room keeps to
+// itself is left out. The error is [ErrAnonymous] if the room hides addresses. It is what
 // encryption needs to know: see omemo.Config.Rooms.
 func (c *Client) Members(ctx context.Context, room jid.JID) ([]jid.JID, error) {
 	r := c.room(room)
@@ -32,7 +33,10 @@ func (c *Client) Members(ctx context.Context, room jid.JID) ([]jid.JID, error) {
 		return nil, err
 	}
 	r.mu.Lock()
-	all, fresh := r.members, time.Since(r.membersAt) < membersFor
+	all, fresh := r.lists.members()
+	if !fresh {
+		all, fresh = r.members, time.Since(r.membersAt) < membersFor
+	}
 	r.mu.Unlock()
 	if !fresh {
 		all = nil

@@ -80,6 +80,7 @@ func (c *Client) ofRoom(m *confab.Message) {
 // notice takes the codes of a message of the room itself. The lock is held.
 func (r *Room) notice(m *confab.Message) {
 	u := readUserX(m.Stanza)
+	r.listed(m, &u)
 	r.membersAt = time.Time{} // perhaps somebody became a member
 	var codes []int
 	for _, c := range u.codes {

@@ -25,6 +25,7 @@ const (
 	nsModerate0  = "urn:xmpp:message-moderate:0"
 	nsMentioned  = "urn:xmpp:mmn:0"
 	nsForward    = "urn:xmpp:forward:0"
+	nsVersions   = "urn:xmpp:muc:affiliations:1"
 	nsDelay      = "urn:xmpp:delay"
 	nsPing       = "urn:xmpp:ping"
 	nsStickers   = "urn:xmpp:stickers:0"

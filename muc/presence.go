@@ -30,6 +30,9 @@ func (r *Room) presence(p *confab.Presence) {
 	case stanza.UnavailablePresence:
 		u := readUserX(p.Stanza)
 		r.heard()
+		if nick != "" {
+			r.follow(&u, r.isSelf(nick), false)
+		}
 		switch {
 		case nick == "" && u.el.Child(nsUser, "destroy") == nil:
 		case nick == "", r.isSelf(nick):
@@ -55,6 +58,9 @@ func (r *Room) isSelf(nick string) bool {
 func (r *Room) available(p *confab.Presence, nick string) {
 	u := readUserX(p.Stanza)
 	o := readOccupant(p, &u, r.can)
+	if a := r.att; a == nil || a.self {
+		r.follow(&u, r.isSelf(nick), false)
+	}
 	if a := r.att; a != nil {
 		r.stage(a, o, &u)
 		return
@@ -109,6 +115,7 @@ func (r *Room) stage(a *attempt, o Occupant, u *userX) {
 		return
 	}
 	a.self = true
+	r.follow(u, true, true)
 	if o.Nick != a.nick {
 		a.renick = o.Nick
 	}

@@ -43,6 +43,7 @@ type Room struct {
 	seen      seen
 	members   []jid.JID // those of the lists, when they were asked for last
 	membersAt time.Time
+	lists     lists
 	att       *attempt
 	early     bool // the subject is yet to come, though the user was let in long ago
 	rename    *renaming

@@ -38,6 +38,7 @@ type person struct {
 	confs    *testclient.Seen[muc.Reconfigured]
 	typing   *testclient.Seen[muc.Typing]
 	named    *testclient.Seen[muc.Mentioned]
+	listed   *testclient.Seen[muc.Listed]
 }
 
 func signIn(tb testing.TB, cfg client.Config, mcfg muc.Config, setup ...func(*client.Client)) *person {
@@ -54,7 +55,7 @@ func (p *person) watch(c *client.Client, cfg muc.Config) {
 	p.edits, p.retracts, p.reacts = testclient.Watch[muc.Edited](c), testclient.Watch[muc.Retracted](c), testclient.Watch[muc.Reacted](c)
 	p.subjects, p.invites, p.declined = testclient.Watch[muc.Subject](c), testclient.Watch[muc.Invitation](c), testclient.Watch[muc.Declined](c)
 	p.voice, p.confs, p.typing = testclient.Watch[muc.VoiceRequest](c), testclient.Watch[muc.Reconfigured](c), testclient.Watch[muc.Typing](c)
-	p.named = testclient.Watch[muc.Mentioned](c)
+	p.named, p.listed = testclient.Watch[muc.Mentioned](c), testclient.Watch[muc.Listed](c)
 }
 
 func (p *person) bare() jid.JID { return p.LocalAddr().Bare() }
