@@ -95,9 +95,13 @@ func orderOf(m *Message) order {
 
 // Place returns where the message stands. The time of its id is believed only near the
 // time that the server or the own clock tells, so that nobody can say something
-// yesterday.
+// yesterday; and nobody says something after it has come, so that nobody stays the
+// newest, nor is read for ever.
 func (m *Message) Place() Place {
-	p := Place{m.When().UnixMilli(), m.Ref()}
+	p := Place{max(m.When().UnixMilli(), 1), m.Ref()}
+	if !m.Received.IsZero() {
+		p.Milli = min(p.Milli, m.Received.Add(plausible).UnixMilli())
+	}
 	if ms, ok := idTime(m.ID); ok && max(ms-p.Milli, p.Milli-ms) <= plausible.Milliseconds() {
 		p.Milli = ms
 	}

@@ -127,7 +127,9 @@ func (h *History) Conversations(ctx context.Context, limit int) (all []Conversat
 // place, or the oldest that come after one. The zero value are the newest of all.
 type Page struct {
 	Before, After chat.Place
-	Limit         int // 0 stands for [DefaultLimit]
+	// Limit is how many to return, or a few more where several stand at one place; 0
+	// stands for [DefaultLimit].
+	Limit int
 }
 
 // Entries returns a page of a conversation, oldest first, as a [chat.Timeline] of all of
@@ -160,9 +162,25 @@ func (h *History) page(ctx context.Context, c conn, v conversation, p Page) ([]c
 	if p.Before != (chat.Place{}) {
 		where, args = where+" AND (ms, id) < (?, ?)", append(args, p.Before.Milli, p.Before.ID)
 	}
-	es, _, err := h.load(ctx, c, v, "SELECT "+columns+" FROM messages WHERE "+where+" ORDER BY ms "+order+", id "+order+" LIMIT ?", append(args, p.Limit)...)
+	// Those that stand where the last one does come with it: a page that begins there
+	// would leave them out.
+	query := "SELECT " + columns + " FROM messages WHERE " + where
+	var last chat.Place
+	err := c.QueryRowContext(ctx, "SELECT ms, id FROM messages WHERE "+where+" ORDER BY ms "+order+", id "+order+" LIMIT 1 OFFSET ?", append(slices.Clip(args), p.Limit-1)...).Scan(&last.Milli, &last.ID)
+	switch {
+	case err == nil && order == "ASC":
+		query, args = query+" AND (ms, id) <= (?, ?)", append(args, last.Milli, last.ID)
+	case err == nil:
+		query, args = query+" AND (ms, id) >= (?, ?)", append(args, last.Milli, last.ID)
+	case !errors.Is(err, sql.ErrNoRows):
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	es, _, err := h.load(ctx, c, v, query+" ORDER BY ms "+order+", id "+order+" LIMIT ?", append(args, p.Limit+maxTies)...)
 	return es, err
 }
+
+// maxTies bounds the messages that stand at one place.
+const maxTies = 1000
 
 // load shows the messages that a query finds, with all that is about them. Rows tells
 // which row each text comes from.
@@ -235,17 +253,20 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 // A Search says what to look for.
 type Search struct {
 	// Text are words, all of which must be there: in any case, with or without
-	// accents, the last one perhaps only begun.
+	// accents, the last one perhaps only begun. What is neither letter nor number sets
+	// words apart; with no word it is an error. Where a language sets none apart, such as
+	// Chinese, a word is found where a run of letters begins.
 	Text string
 	// Chat is where to look; everywhere if it is zero.
 	Chat jid.JID
-	// Before leaves newer messages out, to go on from the last of the page before.
+	// Before leaves newer texts out. To go on, it is where the text of the last that was
+	// found stands: Entry.Current.Place().
 	Before chat.Place
-	Limit  int // 0 stands for [DefaultLimit]
+	Limit  int // as that of a Page
 }
 
-// Search returns messages that have the words in the text that counts, the newest first:
-// not what was taken back, nor what was corrected away.
+// Search returns messages that have the words in the text that counts, the newest text
+// first: not what was taken back, nor what was corrected away.
 func (h *History) Search(ctx context.Context, s Search) (es []chat.Entry, err error) {
 	match := matchOf(s.Text)
 	if match == "" {
@@ -259,33 +280,51 @@ func (h *History) Search(ctx context.Context, s Search) (es []chat.Entry, err er
 		if s.Chat.String() != "" {
 			where, args = where+" AND v.chat = ?", append(args, s.Chat.Bare().String())
 		}
-		before := s.Before
-		seen := map[int64]bool{}
-		for len(es) < s.Limit {
-			w, a := where, slices.Clone(args)
-			if before != (chat.Place{}) {
-				w, a = w+" AND (m.ms, m.id) < (?, ?)", append(a, before.Milli, before.ID)
+		find := func(where string, args []any, at chat.Place, limit int) ([]hit, error) {
+			if at != (chat.Place{}) {
+				args = append(slices.Clip(args), at.Milli, at.ID)
 			}
 			rows, err := c.QueryContext(ctx, `SELECT m.n, m.kind, m.ms, m.id, m.author, m.target, v.c, v.chat, v.read_ms, v.read_id, v.seen_ms, v.seen_id
-				FROM texts JOIN messages m ON m.n = texts.rowid JOIN conversations v ON v.c = m.c WHERE `+w+` ORDER BY m.ms DESC, m.id DESC LIMIT ?`, append(a, s.Limit)...)
+				FROM texts JOIN messages m ON m.n = texts.rowid JOIN conversations v ON v.c = m.c WHERE `+where+` ORDER BY m.ms DESC, m.id DESC LIMIT ?`, append(slices.Clip(args), limit)...)
 			if err != nil {
-				return fmt.Errorf("store: %w", err)
+				return nil, fmt.Errorf("store: %w", err)
 			}
-			hits, err := scan(rows, func(x *hit) error { return x.scan(rows) })
+			return scan(rows, func(x *hit) error { return x.scan(rows) })
+		}
+		before, last := s.Before, chat.Place{}
+		seen := map[int64]bool{}
+		for len(es) < s.Limit {
+			w := where
+			if before != (chat.Place{}) {
+				w += " AND (m.ms, m.id) < (?, ?)"
+			}
+			hits, err := find(w, args, before, s.Limit)
 			if err != nil {
 				return err
 			}
+			n := len(hits)
+			if n == s.Limit { // and all that stand where the last does
+				before = hits[n-1].at
+				i := slices.IndexFunc(hits, func(x hit) bool { return x.at == before })
+				same, err := find(where+" AND (m.ms, m.id) = (?, ?)", args, before, maxTies)
+				if err != nil {
+					return err
+				}
+				hits = append(hits[:i], same...)
+			}
 			for _, x := range hits {
-				before = x.at
+				if len(es) >= s.Limit && x.at != last {
+					break
+				}
 				e, err := h.shown(ctx, c, x, seen)
 				if err != nil {
 					return err
 				}
-				if e != nil && len(es) < s.Limit {
-					es = append(es, *e)
+				if e != nil {
+					es, last = append(es, *e), x.at
 				}
 			}
-			if len(hits) < s.Limit {
+			if n < s.Limit {
 				break
 			}
 		}

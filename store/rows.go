@@ -220,8 +220,9 @@ func (h *History) add(ctx context.Context, c conn, event any) error {
 		return h.settle(ctx, c, v, place{n, at, r.author, r.self}, names)
 	case edit:
 		of, err := h.named(ctx, c, v, r.target, r.author)
+		names = slices.DeleteFunc(names, func(name string) bool { return name == r.target }) // it has that one
 		for _, p := range of {
-			err = errors.Join(err, h.settle(ctx, c, v, p, names))
+			err = errors.Join(err, h.settle(ctx, c, v, p, slices.Clone(names)))
 		}
 		return err
 	}
@@ -237,9 +238,9 @@ func (h *History) has(ctx context.Context, c conn, v conversation, r *row, text 
 	}
 	var n int64
 	var server string
-	err := c.QueryRowContext(ctx, `SELECT m.n, m.server FROM names x JOIN messages m ON m.n = x.n
-		WHERE x.c = ? AND x.name = ? AND m.kind = ? AND m.author = ? AND m.target = ? AND m.text = ? AND m.id = ? AND m.ms BETWEEN ? AND ? LIMIT 1`,
-		v.c, id, r.kind, r.author, r.target, text, id, r.msg.Place().Milli-sameWithin, r.msg.Place().Milli+sameWithin).Scan(&n, &server)
+	err := c.QueryRowContext(ctx, `SELECT m.n, m.server FROM (SELECT n FROM names WHERE c = ? AND name = ? ORDER BY n DESC LIMIT ?) x JOIN messages m ON m.n = x.n
+		WHERE m.kind = ? AND m.author = ? AND m.target = ? AND m.text = ? AND m.id = ? AND m.ms BETWEEN ? AND ? LIMIT 1`,
+		v.c, id, maxSame, r.kind, r.author, r.target, text, id, r.msg.Place().Milli-sameWithin, r.msg.Place().Milli+sameWithin).Scan(&n, &server)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return false, nil
@@ -268,21 +269,25 @@ type place struct {
 	self   bool
 }
 
-// Bounds of corrections of corrections, and of the ids that a message has by them.
+// Bounds of corrections of corrections, of the ids that a message has by them, of the
+// messages with one id that are looked at, and of the events about one: others choose
+// ids, and are to make nothing slow by them.
 const (
 	maxHops  = 32
-	maxNames = 1000
+	maxNames = 32
+	maxSame  = 100
+	maxAbout = 100
 )
 
 // named returns the messages that have an id, themselves or by a correction, of this
 // author if one is given: the one that the archive calls so first.
 func (h *History) named(ctx context.Context, c conn, v conversation, id, author string) (found []place, err error) {
 	type edited struct{ target, author string }
-	for next, hops := []edited{{id, author}}, 0; len(next) > 0 && hops < maxHops; hops++ {
-		e := next[0]
-		next = next[1:]
-		rows, err := c.QueryContext(ctx, `SELECT m.n, m.ms, m.id, m.author, m.self, m.kind, m.target FROM names x JOIN messages m ON m.n = x.n
-			WHERE x.c = ? AND x.name = ? AND m.kind IN (?, ?) ORDER BY m.server <> x.name, m.ms, m.id LIMIT 100`, v.c, e.target, message, edit)
+	next := []edited{{id, author}}
+	for i := 0; i < len(next) && i < maxHops; i++ {
+		e := next[i]
+		rows, err := c.QueryContext(ctx, `SELECT m.n, m.ms, m.id, m.author, m.self, m.kind, m.target FROM (SELECT n FROM names WHERE c = ? AND name = ? ORDER BY n LIMIT ?) x
+			JOIN messages m ON m.n = x.n WHERE m.kind IN (?, ?) ORDER BY m.server <> ?, m.ms, m.id`, v.c, e.target, maxSame, message, edit, e.target)
 		if err != nil {
 			return nil, fmt.Errorf("store: %w", err)
 		}
@@ -297,7 +302,9 @@ func (h *History) named(ctx context.Context, c conn, v conversation, id, author 
 			case k == message:
 				found = append(found, *p)
 			default:
-				next = append(next, edited{target, p.author})
+				if of := (edited{target, p.author}); len(next) < maxHops && !slices.Contains(next, of) {
+					next = append(next, of)
+				}
 			}
 			return nil
 		})
@@ -318,11 +325,12 @@ func (h *History) settle(ctx context.Context, c conn, v conversation, p place, n
 		self         bool
 	}
 	for begin, hops := 0, 0; begin < len(names) && hops < maxHops; hops++ {
-		args := []any{v.c, retraction, displayed, edit}
+		args := []any{v.c, retraction, displayed, edit, p.author}
 		for _, name := range names[begin:] {
 			args = append(args, name)
 		}
-		rows, err := c.QueryContext(ctx, "SELECT n, kind, author, self, meta FROM messages WHERE c = ? AND kind IN (?, ?, ?) AND target IN (?"+strings.Repeat(", ?", len(args)-5)+")", args...)
+		rows, err := c.QueryContext(ctx, "SELECT n, kind, author, self, meta FROM messages WHERE c = ? AND (kind IN (?, ?) OR kind = ? AND author = ?) AND target IN (?"+
+			strings.Repeat(", ?", len(args)-6)+") LIMIT ?", append(args, maxAbout)...)
 		if err != nil {
 			return fmt.Errorf("store: %w", err)
 		}
@@ -331,32 +339,43 @@ func (h *History) settle(ctx context.Context, c conn, v conversation, p place, n
 			return err
 		}
 		begin = len(names)
+		edits := []any{maxNames}
 		for _, a := range all {
-			var m meta
-			_ = json.Unmarshal([]byte(a.meta), &m)
 			switch {
-			case a.kind == retraction && (a.author == p.author || m.Moderator != ""):
+			case a.kind == retraction && (a.author == p.author || moderated(a.meta)):
 				err = h.gone(ctx, c, p.n)
 			case a.kind == displayed && a.self != p.self:
 				err = v.read(ctx, c, p.at, a.self)
-			case a.kind == edit && a.author == p.author:
-				var rows *sql.Rows
-				if rows, err = c.QueryContext(ctx, "SELECT name FROM names WHERE n = ?", a.n); err == nil {
-					var more []string
-					more, err = scan(rows, func(s *string) error { return rows.Scan(s) })
-					for _, name := range more {
-						if len(names) < maxNames && !slices.Contains(names, name) {
-							names = append(names, name)
-						}
-					}
-				}
+			case a.kind == edit:
+				edits = append(edits, a.n)
 			}
 			if err != nil {
 				return err
 			}
 		}
+		if len(edits) == 1 || begin >= maxNames {
+			return nil
+		}
+		rows, err = c.QueryContext(ctx, "SELECT DISTINCT name FROM names WHERE n IN (?2"+strings.Repeat(", ?", len(edits)-2)+") LIMIT ?1", edits...)
+		if err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		more, err := scan(rows, func(s *string) error { return rows.Scan(s) })
+		if err != nil {
+			return err
+		}
+		for _, name := range more {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
 	}
 	return nil
+}
+
+func moderated(metaJSON string) bool {
+	var m meta
+	return json.Unmarshal([]byte(metaJSON), &m) == nil && m.Moderator != ""
 }
 
 // tick keeps a receipt, or that something was displayed.
