@@ -286,8 +286,11 @@ func nameIn(address string) string {
 	return cleanName(path.Base(u.Path))
 }
 
-// cleanName makes a name one that can be a file's in any folder: nothing in it leads out
-// of it, hides, or misleads a reader (XEP-0446 §3).
+// SafeName makes a name that others have chosen one that can be a file's in any folder:
+// nothing in it leads out of it, hides, or misleads a reader (XEP-0446 §3). It is "" if
+// nothing is left. [File.Name] has it done already.
+func SafeName(name string) string { return cleanName(name) }
+
 func cleanName(name string) string {
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
 		name = name[i+1:]

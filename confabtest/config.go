@@ -54,6 +54,8 @@ const (
 	Rooms
 	// Uploads is the component upload.<Domain> (XEP-0363).
 	Uploads
+	// Bytestreams is the proxy proxy.<Domain> (XEP-0065).
+	Bytestreams
 )
 
 // A CertificateKind is a kind of certificate that the server shows.

@@ -20,7 +20,7 @@
 // presence. SASL with SCRAM (also bound to the channel: tls-exporter and
 // tls-server-end-point), PLAIN, EXTERNAL, OAUTHBEARER, ANONYMOUS. What it does not
 // have a test can play with [Server.Component] and
-// [Server.HandleIQ]. It talks to no other servers. XEPs: 0012, 0030, 0045, 0049, 0054, 0059 (of rooms), 0060,
+// [Server.HandleIQ]. It talks to no other servers. XEPs: 0012, 0030, 0045, 0049, 0054, 0059 (of rooms), 0060, 0065,
 // 0077, 0092, 0153, 0156, 0160, 0163, 0178, 0191, 0198, 0199, 0202, 0203, 0249, 0280, 0313, 0317, 0352, 0359, 0363,
 // 0377, 0386, 0388, 0398, 0410, 0421, 0425, 0440, 0441, 0474, 0484, 0486.
 //

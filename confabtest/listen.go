@@ -24,10 +24,10 @@ const webSocketPath = "/ws"
 // Start has the server take connections from the network, on ports of 127.0.0.1
 // that the system chooses, or after [Server.Stop] on those that it had.
 func (s *Server) Start() error {
-	a := [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
+	a := [...]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
 	s.lock()
-	if s.addrs != [3]string{} {
-		a = s.addrs
+	if old := [3]string(s.addrs[:3]); old != [3]string{} {
+		a = old
 	}
 	s.unlock()
 	return s.StartOn(a[0], a[1], a[2])
@@ -36,8 +36,14 @@ func (s *Server) Start() error {
 // StartOn is Start with given addresses: for STARTTLS, for direct TLS and for
 // HTTPS. An empty one is not listened on.
 func (s *Server) StartOn(addr, direct, https string) error {
-	var ls [3]net.Listener
-	for i, a := range []string{addr, direct, https} {
+	var ls [4]net.Listener
+	proxy := ""
+	if s.proxy != nil {
+		if proxy = s.listenAddr(3); proxy == "" {
+			proxy = "127.0.0.1:0"
+		}
+	}
+	for i, a := range []string{addr, direct, https, proxy} {
 		if a == "" {
 			continue
 		}
@@ -75,6 +81,9 @@ func (s *Server) StartOn(addr, direct, https string) error {
 	}
 	if ls[2] != nil {
 		s.startWeb(ls[2])
+	}
+	if ls[3] != nil {
+		s.wg.Go(func() { s.proxy.acceptFrom(ls[3]) })
 	}
 	return nil
 }

@@ -50,9 +50,10 @@ type Server struct {
 	stats    Stats
 
 	uploads   *uploads // or nil
+	proxy     *proxy   // or nil
 	listeners []net.Listener
 	web       *http.Server
-	addrs     [3]string // TCP, direct TLS, HTTPS
+	addrs     [4]string // TCP, direct TLS, HTTPS, proxy
 }
 
 // hooks are what features can add to the way of stanzas. They are called with
@@ -89,7 +90,7 @@ type hooks struct {
 var features = []func(*Server){
 	rosterFeature, discoFeature, miscFeature, registerFeature, carbonsFeature, stanzaIDFeature,
 	archiveFeature, pubsubFeature, vcardFeature, blockingFeature, roomsFeature,
-	uploadFeature,
+	uploadFeature, proxyFeature,
 }
 
 // NewServer makes a server. It takes connections from [Server.Dial] and
@@ -241,6 +242,9 @@ func (s *Server) Dial(ctx context.Context, network, address string) (net.Conn, e
 	if web, ok := s.dialWeb(address); ok {
 		return web, nil
 	}
+	if conn, ok := s.dialProxy(address); ok {
+		return conn, nil
+	}
 	cl, sv := newPipe()
 	s.Serve(sv, true)
 	leaf := s.certs().server.Leaf
@@ -304,6 +308,9 @@ func (s *Server) Close() {
 	}
 	if s.uploads != nil {
 		s.uploads.stopWeb()
+	}
+	if s.proxy != nil {
+		s.proxy.stop(false)
 	}
 	s.wg.Wait()
 	if s.uploads != nil {

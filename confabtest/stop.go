@@ -64,6 +64,9 @@ func (s *Server) halt(crash bool) {
 	if s.uploads != nil {
 		s.uploads.stopWeb()
 	}
+	if s.proxy != nil {
+		s.proxy.stop(true)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if s.Wait(ctx, func() bool { return len(s.Conns()) == 0 }) != nil {

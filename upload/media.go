@@ -37,7 +37,7 @@ func probe(src Source, thumb bool) (chat.File, error) {
 	}
 	head = head[:n]
 	if f.Type == "" {
-		f.Type = typeOf(src.Name, head)
+		f.Type = TypeOf(src.Name, head)
 	}
 	kind, _, _ := strings.Cut(f.Type, "/")
 	switch kind {

@@ -386,8 +386,8 @@ func newWatch(patience time.Duration, cancel context.CancelCauseFunc) *watch {
 func (w *watch) moved() { w.last.Store(time.Now().UnixNano()) }
 func (w *watch) stop()  { w.timer.Stop() }
 
-// typeOf finds out what a file is, by its name and its first bytes.
-func typeOf(name string, head []byte) string {
+// TypeOf finds out what a file is, by its name and its first bytes: its media type.
+func TypeOf(name string, head []byte) string {
 	ext := strings.ToLower(path.Ext(name))
 	if t := types[ext]; t != "" {
 		return t

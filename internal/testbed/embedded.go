@@ -27,7 +27,7 @@ func openEmbedded() (*Server, error) {
 		Name: Embedded, Version: "1", Domain: domain, AnonDomain: "anon." + domain,
 		Addr: e.srv.Addr(), DirectAddr: e.srv.DirectAddr(),
 		WebSocketURL: e.srv.WebSocketURL(), HTTPSBase: e.srv.HTTPSURL(),
-		PubSub: "pubsub." + domain, Rooms: "rooms." + domain, Upload: "upload." + domain,
+		PubSub: "pubsub." + domain, Rooms: "rooms." + domain, Upload: "upload." + domain, Proxy: "proxy." + domain,
 		CA: x509.NewCertPool(), CAPEM: e.srv.CAPEM(),
 		backend: e,
 	}
