@@ -89,6 +89,48 @@ func TestAccount(t *testing.T) {
 	})
 }
 
+// TestCaptchaForm: accounts are for those who can read a picture, of a real server.
+func TestCaptchaForm(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		if s.CaptchaDomain == "" {
+			s.Skip(t, "a registration form with a CAPTCHA")
+		}
+		ctx := testclient.Context(t)
+		open := func() (*client.Guest, *register.Form) {
+			g, err := client.OpenGuest(ctx, testclient.Config(s, s.CaptchaDomain, ""))
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = g.Close() })
+			f, err := register.Fetch(ctx, g)
+			require.NoError(t, err)
+			require.Len(t, f.Captchas, 1)
+			f.Set("username", "new"+strings.ToLower(confab.NewID())).Set("password", "a long first password 1")
+			return g, f
+		}
+		g, f := open()
+		var fe *form.FieldError
+		_, err := register.Submit(ctx, g, f)
+		require.ErrorAs(t, err, &fe, "nothing is sent without an answer")
+		require.Equal(t, f.Captchas[0].Var, fe.Var)
+		f.Set(f.Captchas[0].Var, "wrong")
+		_, err = register.Submit(ctx, g, f)
+		require.ErrorIs(t, err, register.ErrCaptcha)
+
+		g, f = open()
+		answer := ""
+		for _, m := range f.Captchas[0].Media {
+			if _, a, ok := strings.Cut(string(m.Data), "answer="); ok {
+				require.Equal(t, "image/png", m.Type)
+				answer = strings.TrimSpace(a)
+			}
+		}
+		require.NotEmpty(t, answer, "the picture is in the form")
+		f.Set(f.Captchas[0].Var, answer)
+		addr, err := register.Submit(ctx, g, f)
+		require.NoError(t, err)
+		testclient.Up(t, testclient.Config(s, addr.String(), "a long first password 1"))
+	})
+}
+
 // again1 is a session that must not be asked.
 type again1 struct{ confab.Requester }
 

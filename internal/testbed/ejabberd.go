@@ -26,11 +26,11 @@ func openEjabberd() (*Server, error) {
 	const domain = "ejabberd.test"
 	s := &Server{
 		Name: Ejabberd, Version: install.version, Domain: domain,
-		PlainDomain: domain, AnonDomain: "anon." + domain,
+		PlainDomain: domain, AnonDomain: "anon." + domain, CaptchaDomain: "captcha." + domain,
 		Rooms: "conference." + domain, Upload: "upload." + domain, Proxy: "proxy." + domain,
 		PubSub: "pubsub." + domain, Search: "vjud." + domain,
 	}
-	p, err := newProcess(s, s.Rooms, s.Upload, s.Proxy, s.PubSub, s.Search)
+	p, err := newProcess(s, s.CaptchaDomain, s.Rooms, s.Upload, s.Proxy, s.PubSub, s.Search)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +58,14 @@ func openEjabberd() (*Server, error) {
 			return err
 		}
 		return e.call("status", struct{}{})
+	}
+	if err := copyFiles(p.dir, "captcha.sh"); err != nil {
+		p.close()
+		return nil, err
+	}
+	if err := os.Chmod(filepath.Join(p.dir, "captcha.sh"), 0o700); err != nil {
+		p.close()
+		return nil, err
 	}
 	if err := writeEjabberdConfig(config, p, domain, install.version); err != nil {
 		p.close()

@@ -62,6 +62,9 @@ type Server struct {
 
 	PlainDomain string // accounts here have every kind of SCRAM the server knows
 	AnonDomain  string // SASL ANONYMOUS signs in here
+	// CaptchaDomain gives accounts to those who answer a CAPTCHA (XEP-0158). Its pictures
+	// have the answer in them, as answer=...
+	CaptchaDomain string
 
 	Rooms  string // component addresses
 	Upload string
