@@ -80,7 +80,7 @@ func sameJID(s string, j jid.JID) bool {
 	if s == "" {
 		return false
 	}
-	p, err := jid.Parse(s)
+	p, err := parseJID(s)
 	return err == nil && p.Equal(j)
 }
 

@@ -113,8 +113,15 @@ func TestGoldenSearch(t *testing.T) {
 		require.ErrorAs(t, (<-done).err, &se, n)
 		assert.Equal(t, condition, se.Condition, n)
 	}
-	// A service that cannot sort like that, or does not know the XEP, is asked the old way.
+	// A service that cannot sort like that is asked without an order, and one that does not
+	// know the XEP the old way.
 	done = ask()
+	s.reply(vectors.Elements(t, "0433", 6)[0])
+	q = s.answer(confab.El(ns+":search", "result"))
+	assert.Equal(t, map[string]string{"FORM_TYPE": ns + ":search-params", "q": "xmpp.org", "sinname": "1", "sindescription": "1", "sinaddr": "1"}, values(q.Children[0]))
+	assert.NoError(t, (<-done).err)
+	done = ask()
+	s.reply(vectors.Elements(t, "0433", 6)[0])
 	s.reply(vectors.Elements(t, "0433", 6)[0])
 	assert.Equal(t, "https://xmlns.zombofant.net/muclumbus/search/1.0", s.answer(confab.El("https://xmlns.zombofant.net/muclumbus/search/1.0", "result")).Children[0].Name.Space)
 	assert.NoError(t, (<-done).err)

@@ -120,9 +120,12 @@ type Found struct {
 // search.jabber.network (XEP-0433). Limit bounds how many are returned; 0 leaves it to
 // the service. Without any words all rooms are meant.
 func Search(ctx context.Context, s confab.Requester, service jid.JID, words string, limit int) ([]Found, error) {
-	f := form.New(form.Answers, nsSearch+":search-params").Set("key", "{"+nsSearch+":order}nusers")
-	all, err := search(ctx, s, service, nsSearch+":search", f, words, limit)
+	params := func() *form.Form { return form.New(form.Answers, nsSearch+":search-params") }
+	all, err := search(ctx, s, service, nsSearch+":search", params().Set("key", "{"+nsSearch+":order}nusers"), words, limit)
 	var se stanza.Error
+	if errors.As(err, &se) && se.Condition == stanza.FeatureNotImplemented { // perhaps only the order
+		all, err = search(ctx, s, service, nsSearch+":search", params(), words, limit)
+	}
 	if errors.As(err, &se) && (se.Condition == stanza.ServiceUnavailable || se.Condition == stanza.FeatureNotImplemented) {
 		return search(ctx, s, service, nsSearchOld, form.New(form.Answers, nsSearchOld+"#params"), words, limit)
 	}

@@ -80,6 +80,15 @@ func (r *Room) heard() {
 	}
 }
 
+// speaks notes that the room tells the user what happens in it, so that they are there.
+// The lock is held.
+func (r *Room) speaks() {
+	if r.heard(); r.att == nil && !r.gone && r.status == Suspect {
+		r.doubt, r.retryAt = false, time.Time{}
+		r.isThere()
+	}
+}
+
 // linkUp is called when there is a link again.
 func (r *Room) linkUp(fresh bool) {
 	r.mu.Lock()

@@ -204,6 +204,117 @@ func TestEjected(t *testing.T) {
 	})
 }
 
+// TestDoubtfulEjections: nor is a room followed ever faster that says in between that the
+// user is there.
+func TestDoubtfulEjections(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *pair) {
+		room, before := p.srv.Room(heath), p.joins.Load()
+		refusal := confab.El(confab.NSClient, "message", confab.El(confab.NSClient, "error",
+			confab.El(confab.NSStanzas, "not-acceptable")).Set("type", "cancel")).Set("type", "error").Set("from", heath)
+		var pings atomic.Int64
+		p.tamper(func(e *confab.Element) []*confab.Element {
+			if e.Name.Local == "iq" && e.Get("from") == heath+"/bob" && e.Get("type") == "result" {
+				pings.Add(1)
+			}
+			return []*confab.Element{e}
+		})
+		stop := time.Now().Add(time.Hour)
+		for time.Now().Before(stop) {
+			p.srv.Inject(p.bob.LocalAddr().String(), refusal)
+			time.Sleep(time.Second)
+			room.Eject("bob", "307", "333")
+			time.Sleep(time.Second)
+		}
+		assert.Greater(t, pings.Load(), int64(5))
+		n := p.joins.Load() - before
+		assert.Greater(t, n, int64(5))
+		assert.Less(t, n, int64(60))
+	})
+}
+
+// TestSuspectSpeaks: a room that was not in reach, but goes on telling what happens in it,
+// is not waited for.
+func TestSuspectSpeaks(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *pair) {
+		p.tamper(func(e *confab.Element) []*confab.Element {
+			if e.Name.Local == "iq" && e.Get("from") == heath+"/bob" {
+				return nil
+			}
+			return []*confab.Element{e}
+		})
+		time.Sleep(12 * time.Minute)
+		require.Equal(t, []muc.Status{muc.Suspect}, p.seen())
+		_, err := p.ra.Send(p.alice.ctx, "who is silent?")
+		require.NoError(t, err)
+		require.Equal(t, []muc.Status{muc.Suspect, muc.Joined}, p.seen())
+		time.Sleep(12 * time.Minute)
+		require.Equal(t, []muc.Status{muc.Suspect, muc.Joined, muc.Suspect}, p.seen())
+		require.NoError(t, p.ra.SetPresence(p.alice.ctx, "away", ""))
+		require.Equal(t, []muc.Status{muc.Suspect, muc.Joined, muc.Suspect, muc.Joined}, p.seen())
+	})
+}
+
+// TestSlowRename: a nickname that the room has changed is known before its answer to a
+// ping is judged, however much there is to do.
+func TestSlowRename(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *pair) {
+		p.bob.HandlePresence(func(ctx context.Context, pr *confab.Presence) error {
+			if pr.From.Resourcepart() == "slow" {
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		})
+		before := p.joins.Load()
+		var once atomic.Bool
+		p.tamper(func(e *confab.Element) []*confab.Element {
+			if e.Name.Local != "iq" || e.Get("from") != heath+"/bob" || once.Swap(true) {
+				return []*confab.Element{e}
+			}
+			to := e.Get("to")
+			er := confab.El(confab.NSClient, "error", confab.El(confab.NSStanzas, "item-not-found")).Set("type", "cancel")
+			return []*confab.Element{
+				presence(heath+"/slow", "", x(item("participant", "none"))).Set("to", to),
+				presence(heath+"/bob", "unavailable", x(item("participant", "none").Set("nick", "rob"), "303", "110")).Set("to", to),
+				presence(heath+"/rob", "", x(item("participant", "none"), "110")).Set("to", to),
+				confab.El(confab.NSClient, "iq", er).Set("type", "error").Set("id", e.Get("id")).Set("from", e.Get("from")).Set("to", to),
+			}
+		})
+		time.Sleep(11 * time.Minute)
+		assert.True(t, once.Load())
+		assert.Empty(t, p.seen())
+		assert.Equal(t, "rob", p.rb.Nick())
+		assert.Zero(t, p.joins.Load()-before)
+	})
+}
+
+// TestLeaveWhileRejoining: who leaves while the room is being entered again is not in it
+// in the end.
+func TestLeaveWhileRejoining(t *testing.T) {
+	inBubble(t, func(t *testing.T, p *pair) {
+		require.True(t, p.srv.Room(heath).Forget("bob"))
+		var blocked atomic.Bool
+		blocked.Store(true)
+		p.tamper(func(e *confab.Element) []*confab.Element {
+			if blocked.Load() && e.Name.Local == "presence" && strings.HasPrefix(e.Get("from"), heath) {
+				return nil
+			}
+			return []*confab.Element{e}
+		})
+		for st, _ := p.rb.Status(); st != muc.Rejoining; st, _ = p.rb.Status() {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"alice", "bob"}, p.srv.Room(heath).Occupants())
+		require.NoError(t, p.rb.Leave(p.bob.ctx))
+		blocked.Store(false)
+		time.Sleep(time.Hour)
+		assert.Equal(t, []string{"alice"}, p.srv.Room(heath).Occupants())
+		assert.Empty(t, p.bob.rooms.Rooms())
+		all := p.bob.states.All()
+		require.ErrorIs(t, all[len(all)-1].Err, muc.ErrLeft)
+	})
+}
+
 // TestRefusedMessage: a room that does not take messages of the user any more is
 // looked at once.
 func TestRefusedMessage(t *testing.T) {

@@ -122,8 +122,11 @@ func (r *Room) groupchat(m *confab.Message) error {
 			return nil
 		}
 	} else {
-		r.heard()
-		r.origin(m)
+		if r.origin(m); m.Source == confab.Live {
+			r.speaks()
+		} else {
+			r.heard()
+		}
 	}
 	nick := m.From.Resourcepart()
 	if nick == "" {

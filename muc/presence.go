@@ -25,7 +25,7 @@ func (r *Room) presence(p *confab.Presence) {
 		if nick == "" {
 			return // of the room itself, such as with its picture
 		}
-		r.heard()
+		r.speaks()
 		r.available(p, nick)
 	case stanza.UnavailablePresence:
 		u := readUserX(p.Stanza)

@@ -126,12 +126,17 @@ func TestVersionsAfterLoss(t *testing.T) {
 			room := jid.MustParse(heath)
 			a := signIn(t, testclient.Embedded(srv, "alice"), muc.Config{})
 			ra := a.join(t, room, "alice", muc.Create(muc.PrivateGroup("heath")))
-			n, in := &asks{}, make(chan string, 1000)
+			n, out, in := &asks{}, make(chan *confab.Element, 10), make(chan *confab.Element, 10)
 			cfg := testclient.Embedded(srv, "bob")
 			count := n.wire(t)
 			cfg.Wire = func(e client.WireEvent) {
-				if count(e); strings.Contains(string(e.XML), "<mav ") && len(in) < cap(in) {
-					in <- string(e.XML)
+				count(e)
+				switch s := string(e.XML); {
+				case !strings.Contains(s, "<mav "):
+				case e.Out:
+					out <- mustRead(t, s)
+				case strings.HasPrefix(s, "<message"):
+					in <- mustRead(t, s)
 				}
 			}
 			b := signIn(t, cfg, muc.Config{})
@@ -149,9 +154,8 @@ func TestVersionsAfterLoss(t *testing.T) {
 				}
 				want = append(want, who)
 			}
-			for len(in) > 0 {
-				<-in
-			}
+			assert.Empty(t, (<-out).Child(muc.NS, "x").Child(nsVersions, "mav").Get("since"))
+			assert.Empty(t, (<-in).Child(nsUser, "x").Child(nsVersions, "mav").Get("since"))
 			_, err := rb.Send(b.ctx, "am I there?") // refused: it looks, and enters again
 			require.NoError(t, err)
 			b.states.Next(t, status(muc.Joined))
@@ -159,9 +163,8 @@ func TestVersionsAfterLoss(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, whose(want...), addresses(got))
 			assert.Zero(t, n.lists.Load())
-			ask := mustRead(t, <-in)
-			assert.NotEmpty(t, ask.Child(muc.NS, "x").Child(nsVersions, "mav").Get("since"))
-			told := mustRead(t, <-in).Child(nsUser, "x")
+			assert.NotEmpty(t, (<-out).Child(muc.NS, "x").Child(nsVersions, "mav").Get("since"))
+			told := (<-in).Child(nsUser, "x")
 			if changes < 100 {
 				assert.NotEmpty(t, told.Child(nsVersions, "mav").Get("since"))
 				assert.Len(t, slices.Collect(told.All(nsUser, "item")), changes)
@@ -291,6 +294,27 @@ func TestListsBelieved(t *testing.T) {
 	twice := presence(heath+"/alice", "", x(item("moderator", "admin").Set("jid", a.bare().String())).Add(confab.El(nsVersions, "mav").Set("since", "v1").Set("until", "v2")))
 	p.inject(t, srv, twice, twice)
 	assert.False(t, asked())
+	// A room that lets the user in without a version has not kept the lists in step.
+	all()
+	var mute atomic.Bool
+	mute.Store(true)
+	for _, c := range srv.Conns() {
+		c.Tamper(func(e *confab.Element) []*confab.Element {
+			if u := e.Child(nsUser, "x"); mute.Load() && u.Child(nsVersions, "mav") != nil {
+				if e.Name.Local == "message" {
+					return nil
+				}
+				e = e.Clone()
+				u = e.Child(nsUser, "x")
+				u.Children = slices.DeleteFunc(u.Children, func(c *confab.Element) bool { return c.Is(nsVersions, "mav") })
+			}
+			return []*confab.Element{e}
+		})
+	}
+	require.Equal(t, 1, srv.Inject(p.LocalAddr().String(), presence(heath+"/bob", "unavailable", x(item("none", "member"), "110", "333"))))
+	p.states.Next(t, status(muc.Joined))
+	require.True(t, asked())
+	mute.Store(false)
 	// More than anybody has room for.
 	for i := range 25 {
 		el := step("", "v1")
