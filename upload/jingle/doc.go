@@ -18,7 +18,7 @@
 //
 // # What goes
 //
-// [Client.Send] offers a file and returns when the other side has all of it, or has
+// A client's full address is in its presence. [Client.Send] offers a file and returns when the other side has all of it, or has
 // refused it; an [Offer] is what comes, and nothing of it is taken before the user says
 // so, with [Offer.Save] or [Offer.Accept]. [Client.Request] asks for a file that the other
 // side has, by its hash or name, as a [Request]. Size and hash are told beforehand and

@@ -319,7 +319,7 @@ func parseOffer(el *confab.Element) (o offer, err error) {
 		default:
 			continue
 		}
-		if perr != nil || err != nil || port == 0 || !good(k.cid) || !goodHost(k.host) || len(o.candidates) == maxCandidates ||
+		if perr != nil || err != nil || port == 0 || !good(k.cid) || !goodHost(k.host) || len(k.jid) > maxText || len(o.candidates) == maxCandidates ||
 			slices.ContainsFunc(o.candidates, func(c candidate) bool { return c.cid == k.cid }) {
 			continue
 		}

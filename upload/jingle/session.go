@@ -52,7 +52,7 @@ type inBandTerms struct {
 }
 
 func newSession(c *Client, peer jid.JID, sid string, initiator, sending bool) *session {
-	x := &session{c: c, peer: peer, sid: sid, initiator: initiator, sending: sending, in: make(chan *action, 32),
+	x := &session{c: c, peer: peer, sid: sid, initiator: initiator, sending: sending, in: make(chan *action, 16),
 		summed: make(chan struct{}), finished: make(chan struct{})}
 	x.ctx, x.cancel = context.WithCancelCause(context.Background())
 	return x
@@ -127,6 +127,9 @@ func (x *session) take(q *confab.IQ, a *action) (any, error) {
 		if !accepted && a.name != "transport-info" {
 			return outOfOrder()
 		}
+		if !accepted {
+			return nil, nil // nothing that matters yet, and nobody to take it
+		}
 	case "content-remove", "content-reject":
 		end := a.end
 		if end == nil || end.Reason == "" {
@@ -138,6 +141,7 @@ func (x *session) take(q *confab.IQ, a *action) (any, error) {
 	default:
 		return nil, stanza.Error{Type: stanza.Cancel, Condition: stanza.FeatureNotImplemented}
 	}
+	a.el = nil // which may be large, and is not looked at any more
 	select {
 	case x.in <- a:
 		return nil, nil
