@@ -34,6 +34,7 @@ type Outbox struct {
 
 	mu     sync.Mutex
 	active map[string]bool // what this run sends
+	in     map[string]bool // the rooms that the user is in
 	busy   sync.Mutex      // held while what an earlier run has left is sent
 }
 
@@ -59,18 +60,58 @@ type (
 //	chats := chat.New(out, chat.Config{})
 //
 // What an earlier run of the program has left is sent after the sign-in, in order, beside
-// what is sent then. Whether the server has got a message that it did not confirm is
+// what is sent then; to a room when it is entered, which would refuse it before. Whether the server has got a message that it did not confirm is
 // looked up in the archives, which may be nil; without one, or on a server that has none,
 // such a message may be sent twice, under the same id. Messages are kept as they are
 // before they are encrypted. What is of the moment, such as typing, is not kept.
 func (d *DB) Outbox(s confab.Session, archives *mam.Archives) *Outbox {
-	o := &Outbox{Session: s, d: d, account: s.LocalAddr().Bare().String(), archives: archives, active: map[string]bool{}}
+	o := &Outbox{Session: s, d: d, account: s.LocalAddr().Bare().String(), archives: archives, active: map[string]bool{}, in: map[string]bool{}}
+	s.HandlePresence(o.entered)
+	s.OnDown(func(_ error, lost bool) {
+		if lost {
+			o.mu.Lock()
+			clear(o.in)
+			o.mu.Unlock()
+		}
+	})
 	confab.On(s, func(_ context.Context, e confab.Ready) {
 		if e.Fresh {
 			s.Go(o.resume)
 		}
 	})
 	return o
+}
+
+const nsMUCUser = "http://jabber.org/protocol/muc#user"
+
+// ofRoom reports whether a message is for a room, or for somebody in it (XEP-0045 §7.5).
+func ofRoom(d confab.Draft) bool {
+	return d.Type == stanza.GroupChatMessage || slices.ContainsFunc(d.Extra, func(x any) bool {
+		el, ok := x.(*confab.Element)
+		return ok && el.Is(nsMUCUser, "x")
+	})
+}
+
+// entered takes note of rooms that say that the user is in (XEP-0045 §7.2.2), or out.
+func (o *Outbox) entered(_ context.Context, p *confab.Presence) error {
+	for st := range p.Stanza.Child(nsMUCUser, "x").All(nsMUCUser, "status") {
+		if st.Get("code") != "110" {
+			continue
+		}
+		room := p.From.Bare().String()
+		o.mu.Lock()
+		was := o.in[room]
+		if p.Type == "" {
+			o.in[room] = true
+		} else {
+			delete(o.in, room)
+		}
+		o.mu.Unlock()
+		if p.Type == "" && !was {
+			o.Go(o.resume)
+		}
+	}
+	return nil
 }
 
 // SendMessage keeps a message and sends it. An error says that it is not kept, nor sent;
@@ -149,17 +190,22 @@ func (o *Outbox) resume(ctx context.Context) {
 	o.busy.Lock()
 	defer o.busy.Unlock()
 	left, err := o.Unsent(ctx)
-	for _, u := range left {
-		id := u.Draft.ID
+	has := map[string]map[string]bool{} // what has arrived, by conversation
+	for i, u := range left {
+		id, to := u.Draft.ID, u.Draft.To.Bare().String()
 		o.mu.Lock()
-		mine := o.active[id]
-		o.active[id] = true
+		mine := o.active[id] || ofRoom(u.Draft) && !o.in[to]
+		if !mine {
+			o.active[id] = true
+		}
 		o.mu.Unlock()
 		if mine {
 			continue
 		}
-		var has bool
-		if has, err = o.arrived(ctx, u); err == nil && has {
+		if has[to] == nil {
+			has[to], err = o.arrived(ctx, left[i:])
+		}
+		if err == nil && has[to][id] {
 			err = o.drop(ctx, id)
 		} else if err == nil {
 			_, err = o.send(ctx, u.Draft)
@@ -177,31 +223,49 @@ func (o *Outbox) resume(ctx context.Context) {
 // clocks is how far the clock of a server may be from the own one.
 const clocks = 10 * time.Minute
 
-// arrived looks for a message in the archive of its conversation.
-func (o *Outbox) arrived(ctx context.Context, u Unsent) (bool, error) {
+// arrived looks which messages are in the archive of the conversation of the first.
+func (o *Outbox) arrived(ctx context.Context, left []Unsent) (map[string]bool, error) {
+	has, wanted := map[string]bool{}, map[string]bool{}
 	if o.archives == nil {
-		return false, nil
+		return has, nil
 	}
-	q := mam.Query{Start: u.At.Add(-clocks), Apart: true}
-	if u.Draft.Type == stanza.GroupChatMessage {
-		q.Archive = u.Draft.To.Bare()
+	first, since := left[0].Draft, left[0].At
+	for _, u := range left {
+		if u.Draft.To.Bare().Equal(first.To.Bare()) {
+			wanted[u.Draft.ID] = true
+			if u.At.Before(since) { // by a clock that was set
+				since = u.At
+			}
+		}
+	}
+	q := mam.Query{Start: since.Add(-clocks), Apart: true}
+	if first.Type == stanza.GroupChatMessage {
+		q.Archive = first.To.Bare()
 	} else {
-		q.With = u.Draft.To.Bare()
+		q.With = first.To.Bare()
 	}
 	for r, err := range o.archives.Query(ctx, q) {
 		var se stanza.Error
 		if errors.As(err, &se) {
-			return false, nil // there is no archive
+			return has, nil // there is no archive
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if m := r.Message; m != nil && (m.ID == u.Draft.ID || m.OriginID() == u.Draft.ID) &&
-			(u.Draft.Type == stanza.GroupChatMessage || m.From.Bare().Equal(o.LocalAddr().Bare())) {
-			return true, nil
+		m := r.Message
+		if m == nil || first.Type != stanza.GroupChatMessage && !m.From.Bare().Equal(o.LocalAddr().Bare()) {
+			continue
+		}
+		for _, id := range [...]string{m.ID, m.OriginID()} {
+			if wanted[id] {
+				has[id] = true
+			}
+		}
+		if len(has) == len(wanted) {
+			break
 		}
 	}
-	return false, nil
+	return has, nil
 }
 
 // Unsent returns what the server may not have yet, in order.
@@ -225,6 +289,20 @@ func (o *Outbox) Unsent(ctx context.Context) ([]Unsent, error) {
 		u.Draft, err = decodeDraft([]byte(b))
 		return err
 	})
+}
+
+// Discard gives a message up that an earlier run has left, such as one to a room that the
+// user does not enter any more. One that is being sent is not to be stopped.
+func (o *Outbox) Discard(ctx context.Context, id string) error {
+	o.busy.Lock() // not in the middle of sending it
+	defer o.busy.Unlock()
+	o.mu.Lock()
+	active := o.active[id]
+	o.mu.Unlock()
+	if active {
+		return fmt.Errorf("store: the message %q is being sent", id)
+	}
+	return o.drop(ctx, id)
 }
 
 func (o *Outbox) drop(ctx context.Context, id string) error {

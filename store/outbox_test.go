@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +23,11 @@ import (
 	"github.com/confab-im/confab/confabtest"
 	"github.com/confab-im/confab/internal/testclient"
 	"github.com/confab-im/confab/mam"
+	"github.com/confab-im/confab/muc"
 	"github.com/confab-im/confab/store"
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 )
 
 // sendAway is a process that sends messages until it is killed: to the account in To,
@@ -185,4 +188,61 @@ func TestOutbox(t *testing.T) {
 	m := heard.Next(t, nil)
 	require.Equal(t, []string{"later", "later", "t", "<&>"}, []string{m.ID, m.Body, m.Thread, m.Stanza.ChildText("urn:example:x", "x")})
 	require.True(t, testclient.Eventually(func() bool { return unsent() == 0 }))
+}
+
+// TestOutboxRoom: what was left for a room is sent when the user is in it, once.
+func TestOutboxRoom(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{})
+	t.Cleanup(srv.Close)
+	db := open(t, filepath.Join(t.TempDir(), "x.db"))
+	ctx := testclient.Context(t)
+	cfg := testclient.Embedded(srv, "alice")
+	room := jid.MustParse("hall@rooms." + jid.MustParse(cfg.Address).Domainpart())
+	var heard *testclient.Seen[*muc.Message]
+	var bobs *muc.Client
+	testclient.Up(t, testclient.Embedded(srv, "bob"), func(c *client.Client) {
+		bobs, heard = muc.New(c, muc.Config{}), testclient.Watch[*muc.Message](c)
+	})
+	_, err := bobs.Join(ctx, room, "bob", muc.Create(muc.PublicChannel("Hall")))
+	require.NoError(t, err)
+	var out *store.Outbox
+	var rooms *muc.Client
+	var queries atomic.Int32
+	setup := func(c *client.Client) {
+		archives := mam.New(c, mam.Config{NoFollow: true})
+		out = db.Outbox(c, archives)
+		rooms = muc.New(out, muc.Config{})
+	}
+	cfg.Wire = func(e client.WireEvent) {
+		if e.Out && strings.Contains(e.XML, mam.NS) {
+			queries.Add(1)
+		}
+	}
+	c, err := client.New(cfg) // without a network
+	require.NoError(t, err)
+	setup(c)
+	for i := range 5 {
+		_, err = out.SendMessage(ctx, confab.Draft{To: room, Type: stanza.GroupChatMessage, Body: fmt.Sprint("later ", i)})
+		require.NoError(t, err)
+	}
+	alice := testclient.Up(t, cfg, setup)
+	_, err = out.SendMessage(ctx, confab.Draft{ID: "now", To: alice.LocalAddr().Bare(), Body: "now"})
+	require.NoError(t, err)
+	require.True(t, testclient.Eventually(func() bool {
+		left, err := out.Unsent(ctx)
+		return err == nil && len(left) == 5
+	}), "the room waits until it is entered")
+	left, err := out.Unsent(ctx)
+	require.NoError(t, err)
+	require.NoError(t, out.Discard(ctx, left[4].Draft.ID))
+	_, err = rooms.Join(ctx, room, "alice")
+	require.NoError(t, err)
+	for i := range 4 {
+		require.Equal(t, fmt.Sprint("later ", i), heard.Next(t, nil).Text)
+	}
+	require.True(t, testclient.Eventually(func() bool {
+		left, err := out.Unsent(ctx)
+		return err == nil && len(left) == 0
+	}))
+	require.EqualValues(t, 1, queries.Load(), "its archive is asked once")
 }
