@@ -278,6 +278,14 @@ func TestPages(t *testing.T) {
 	require.Len(t, got, 1)
 	require.ErrorContains(t, got[0].(error), "nothing on it")
 
+	out = a.query(mam.Query{})
+	for _, ids := range [][]string{{"0", "1"}, {"2", "3"}, {"4", "5"}, {"6", "7"}, {"4", "5"}} {
+		a.page(">", ids...)
+	}
+	got = all(out)
+	require.Len(t, got, 9)
+	require.ErrorContains(t, got[8].(error), "in a circle")
+
 	for _, c := range []struct {
 		rsm string
 		ids []string

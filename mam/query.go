@@ -202,6 +202,8 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 		}
 		var last spread
 		var next func() (page, error)
+		var mark rsm.Set // a place that was seen: from time to time a newer one
+		asked, wait := 0, 1
 		for empty := 0; ; empty++ {
 			if next == nil {
 				next = a.ahead(ctx, q, set)
@@ -227,6 +229,12 @@ func (a *Archives) pages(ctx context.Context, q Query) iter.Seq2[page, error] {
 			}
 			if more && empty >= maxEmpty {
 				more, err = false, fmt.Errorf("mam: %v sends page after page with nothing on it", a.whose(q.Archive))
+			}
+			if more && following == mark {
+				more, err = false, fmt.Errorf("mam: %v sends its pages round in a circle", a.whose(q.Archive))
+			}
+			if asked++; asked == wait {
+				mark, asked, wait = following, 0, 2*wait
 			}
 			if set = following; more && (q.Limit == 0 || left > 0) {
 				next = a.ahead(ctx, q, set) // while this page is handled

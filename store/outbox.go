@@ -202,7 +202,12 @@ func (o *Outbox) resume(ctx context.Context) {
 		if mine {
 			continue
 		}
-		if has[to] == nil {
+		var kept bool // it may have arrived since
+		if kept, err = o.keeps(ctx, id); err == nil && !kept {
+			o.forget(id)
+			continue
+		}
+		if err == nil && has[to] == nil {
 			has[to], err = o.arrived(ctx, left[i:])
 		}
 		if err == nil && has[to][id] {
@@ -289,6 +294,19 @@ func (o *Outbox) Unsent(ctx context.Context) ([]Unsent, error) {
 		u.Draft, err = decodeDraft([]byte(b))
 		return err
 	})
+}
+
+func (o *Outbox) keeps(ctx context.Context, id string) (bool, error) {
+	o.d.mu.Lock()
+	defer o.d.mu.Unlock()
+	if o.d.closed {
+		return false, errClosed
+	}
+	var n int
+	if err := o.d.db.QueryRowContext(ctx, "SELECT count(*) FROM outbox WHERE account = ? AND id = ?", o.account, id).Scan(&n); err != nil {
+		return false, fmt.Errorf("store: %w", err)
+	}
+	return n > 0, nil
 }
 
 // Discard gives a message up that an earlier run has left, such as one to a room that the
