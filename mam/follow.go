@@ -296,6 +296,10 @@ func (f *follower) catchUp(ctx context.Context, live bool) error {
 		return err
 	}
 	f.mu.Lock()
+	if f.synced && !live { // a look that began later has come first
+		f.mu.Unlock()
+		return nil
+	}
 	f.synced = false
 	c := f.read
 	if c == nil {

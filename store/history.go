@@ -30,7 +30,9 @@ func (d *DB) History(account jid.JID) *History {
 // What comes live is in the file when its event has been handled. What is read out of an
 // archive goes there in batches, and with the place of a mam.Archives that has the same
 // DB as its Store: that never says that something was read which is not in the file.
-// What cannot be written is told by a [confab.HandlerError], and tried again.
+// What cannot be written is told by a [confab.HandlerError], and tried again. If that fails
+// for more than 10,000 events the rest is lost; places in archives do not move any more
+// then, so that a program that opens the file again gets it.
 func (h *History) Follow(s confab.Session) (cancel func()) {
 	return s.Subscribe(func(e any) bool { return chat.Event(e) != nil }, func(_ context.Context, e any) {
 		if err := h.d.take(h, chat.Event(e)); err != nil {
@@ -51,13 +53,14 @@ type pending struct {
 	event any
 }
 
-// Bounds of what is pending: what waits for more to be written with it, for how long, and
-// what is kept while nothing can be written.
+// Bounds of what is pending: what waits for more to be written with it, and for how long.
 const (
 	batch      = 256
 	batchDelay = 300 * time.Millisecond
-	maxPending = 10_000
 )
+
+// maxPending bounds what is kept while nothing can be written.
+var maxPending = 10_000
 
 // take keeps an event. Whether it is written at once does not depend on whether the
 // session ends meanwhile.
@@ -69,6 +72,7 @@ func (d *DB) take(h *History, event any) error {
 	}
 	if len(d.pending) >= maxPending {
 		if err := d.flush(context.Background()); err != nil {
+			d.lost = true
 			return fmt.Errorf("%w; a message is lost", err)
 		}
 	}

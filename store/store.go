@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +45,10 @@ type DB struct {
 	// transaction, or soon.
 	pending []pending
 	soon    *time.Timer
-	closed  bool
+	// lost says that something was to be kept and is not: places in archives stay as
+	// they are from then on, so that the next run reads it again.
+	lost   bool
+	closed bool
 }
 
 // Open opens a file, or makes one that only its owner may read. Close it when Run of the
@@ -142,8 +146,15 @@ func (d *DB) Get(ctx context.Context, key string) ([]byte, error) {
 func (d *DB) Put(ctx context.Context, key string, value []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.holds(key) {
+		return errLost
+	}
 	return d.update(ctx, func(tx conn) error { return put(ctx, tx, small, key, value) })
 }
+
+// holds reports whether a key is the place in an archive, and that is not to move. The
+// lock is held.
+func (d *DB) holds(key string) bool { return d.lost && strings.Contains(key, "/mam") }
 
 // Delete removes a key; that there is none is no error.
 func (d *DB) Delete(ctx context.Context, key string) error {

@@ -79,7 +79,12 @@ func (t *Tx) Get(key string) ([]byte, error) {
 }
 
 // Put is [DB.Put] in the transaction.
-func (t *Tx) Put(key string, value []byte) error { return put(t.ctx, t.tx, small, key, value) }
+func (t *Tx) Put(key string, value []byte) error {
+	if t.d.holds(key) {
+		return errLost
+	}
+	return put(t.ctx, t.tx, small, key, value)
+}
 
 // Delete is [DB.Delete] in the transaction.
 func (t *Tx) Delete(key string) error { return remove(t.ctx, t.tx, small, key) }
@@ -133,5 +138,8 @@ func (d *DB) flush(ctx context.Context) error {
 	}
 	return d.update(ctx, nil)
 }
+
+// errLost is what keeps places in archives from moving.
+var errLost = errors.New("store: messages could not be written and were lost: open the file again, and they are read out of the archive")
 
 var errClosed = errors.New("store: the file is closed")
