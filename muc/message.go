@@ -137,6 +137,9 @@ func (r *Room) groupchat(m *confab.Message) error {
 	if m.HasSubject && !m.HasBody && m.Stanza.Child(confab.NSClient, "thread") == nil {
 		if m.Source != confab.Archive {
 			r.setSubject(m, nick)
+			if nick != "" && nick == r.nick {
+				r.settled(m)
+			}
 		}
 		return nil
 	}

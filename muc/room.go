@@ -33,12 +33,13 @@ type Room struct {
 	own       *confab.Element // the presence that the program has set, or nil
 	status    Status
 	err       error
-	settled   chan struct{} // closed and dropped when the status changes
+	turned    chan struct{} // closed and dropped when the status changes
 	can       abilities
 	info      disco.Info
 	occupants crowd
 	tenures   uint32
 	subject   Subject
+	topics    []topic
 	created   bool
 	seen      seen
 	members   []jid.JID // those of the lists, when they were asked for last
@@ -184,9 +185,9 @@ func (r *Room) set(s Status, err error) {
 		return
 	}
 	r.status, r.err = s, err
-	if r.settled != nil {
-		close(r.settled)
-		r.settled = nil
+	if r.turned != nil {
+		close(r.turned)
+		r.turned = nil
 	}
 	switch s {
 	case Joined:
@@ -211,10 +212,10 @@ func (r *Room) joined(ctx context.Context) error {
 	for {
 		r.mu.Lock()
 		st, err := r.status, r.err
-		if r.settled == nil {
-			r.settled = make(chan struct{})
+		if r.turned == nil {
+			r.turned = make(chan struct{})
 		}
-		wait := r.settled
+		wait := r.turned
 		r.mu.Unlock()
 		switch st {
 		case Joined:

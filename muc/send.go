@@ -115,7 +115,33 @@ func (r *Room) SetSubject(ctx context.Context, text string) (*confab.Sent, error
 	if err := r.joined(ctx); err != nil {
 		return nil, err
 	}
-	return r.c.s.SendMessage(ctx, confab.Draft{To: r.jid, Type: stanza.GroupChatMessage, Subject: text, SetSubject: true})
+	d := confab.Draft{ID: confab.NewID(), To: r.jid, Type: stanza.GroupChatMessage, Subject: text, SetSubject: true}
+	r.mu.Lock()
+	if r.topics = append(r.topics, topic{d.ID, text}); len(r.topics) > maxTopics {
+		r.topics = r.topics[1:]
+	}
+	r.mu.Unlock()
+	return r.c.s.SendMessage(ctx, d)
+}
+
+// topic is a subject that the user has set and that the room has not told yet.
+type topic struct{ id, text string }
+
+// maxTopics is how many of those are remembered.
+const maxTopics = 8
+
+// settled tells the tracker of a subject that the room has told everybody. Prosody makes
+// a message of its own of it, without the id. The lock is held.
+func (r *Room) settled(m *confab.Message) {
+	for i, t := range r.topics {
+		if t.id == m.ID || m.ID == "" && t.text == m.Subject {
+			r.topics = append([]topic(nil), r.topics[i+1:]...)
+			if s := r.c.s.Sent(t.id); s != nil && s.To.Equal(r.jid) {
+				s.Advance(confab.Reflected)
+			}
+			return
+		}
+	}
 }
 
 // Moderate takes a message of anybody back for everybody, by the id that the room gave
