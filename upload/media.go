@@ -50,7 +50,9 @@ func probe(src Source, thumb bool) (chat.File, error) {
 			}
 		}
 		f.Width, f.Height = picture(io.LimitReader(rest, 8<<20))
-		if thumb && f.Width > 0 {
+		if f.Width == 0 {
+			f.Width, f.Height = webpSize(head) // of which no thumbnail can be made
+		} else if thumb {
 			t, err := thumbnailOf(src, f.Width, f.Height)
 			if err != nil {
 				return f, err
@@ -60,11 +62,20 @@ func probe(src Source, thumb bool) (chat.File, error) {
 	case "audio":
 		f.Disposition = chat.Inline
 		f.Length = soundLength(head, src.Size, func() []byte { return tail(in, src.Size) })
+		if f.Length == 0 && isBoxes(head) {
+			f.Length = mp4Length(in, src.Size)
+		}
 	case "video":
 		f.Disposition = chat.Inline
+		if isBoxes(head) {
+			f.Length = mp4Length(in, src.Size)
+		}
 	}
 	return f, nil
 }
+
+// isBoxes says that a file begins like MP4 and its kin.
+func isBoxes(head []byte) bool { return len(head) >= 12 && string(head[4:8]) == "ftyp" }
 
 // tail reads the end of a file that can seek.
 func tail(in io.Reader, size int64) []byte {
