@@ -134,7 +134,8 @@ type Page struct {
 
 // Entries returns a page of a conversation, oldest first, as a [chat.Timeline] of all of
 // it would show it. The places of what it returns, Entry.Message.Place(), lead to the
-// pages before and after.
+// pages before and after. What was taken back still has its text, which the program
+// hides: see Entry.Retracted.
 func (h *History) Entries(ctx context.Context, ch jid.JID, p Page) (es []chat.Entry, err error) {
 	err = h.view(ctx, func(c conn) error {
 		v, err := h.conversation(ctx, c, ch.Bare(), false)
@@ -403,7 +404,8 @@ func (h *History) MarkRead(ctx context.Context, ch jid.JID, upTo chat.Place) err
 }
 
 // Delete removes a conversation from the file. An archive that is followed does not bring
-// back what was read.
+// back what was read. It does not wipe the disk: words may be left in the file until
+// something else takes their place.
 func (h *History) Delete(ctx context.Context, ch jid.JID) error {
 	return h.d.Update(ctx, func(tx *Tx) error {
 		v, err := h.conversation(ctx, tx.tx, ch.Bare(), false)
