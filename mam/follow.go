@@ -391,7 +391,10 @@ func (f *follower) begin(ctx context.Context) error {
 	cfg := &f.a.cfg
 	var start time.Time
 	if cfg.FirstAge > 0 {
-		start = time.Now().Add(-cfg.FirstAge)
+		// ejabberd refuses times before 1970.
+		if start = time.Now().Add(-cfg.FirstAge); start.Before(time.Unix(0, 0)) {
+			start = time.Time{}
+		}
 	}
 	from := cursor{Stamp: start}
 	if cfg.First > 0 || cfg.FirstAge == 0 {
