@@ -1,6 +1,7 @@
 package mam_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -98,4 +99,31 @@ func TestOverHole(t *testing.T) {
 	require.True(t, testclient.Eventually(func() bool { return strings.Contains(at(), `"L2"`) }), at())
 	live("L3")
 	require.Contains(t, at(), `"L3"`)
+}
+
+// TestLost: when the stream is lost what was missed is read again before Ready, also if
+// nothing was missing before.
+func TestLost(t *testing.T) {
+	srv := confabtest.NewServer(confabtest.Config{Without: confabtest.Resumption})
+	t.Cleanup(srv.Close)
+	bob := signIn(t, testclient.Embedded(srv, "bob"), mam.Config{NoFollow: true})
+	cfg := testclient.Embedded(srv, "alice")
+	cfg.NoPresence = true // nothing comes but out of the archive
+	to := jid.MustParse(cfg.Address).Bare()
+	var archives *mam.Archives
+	heard := make(chan string, 100)
+	c := testclient.Up(t, cfg, func(c *client.Client) {
+		archives = mam.New(c, mam.Config{Wait: time.Minute})
+		confab.On(c, func(_ context.Context, m *confab.Message) { heard <- m.Body })
+		confab.On(c, func(context.Context, confab.Ready) { heard <- "ready" })
+	})
+	require.Equal(t, "ready", <-heard)
+	require.NoError(t, archives.CatchUp(testclient.Context(t), jid.JID{}))
+	say(t, bob, to, "missed")
+	for _, conn := range srv.Conns() {
+		conn.Cut()
+	}
+	require.Equal(t, "missed", <-heard)
+	require.Equal(t, "ready", <-heard)
+	c.Stop(t)
 }
