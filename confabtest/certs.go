@@ -61,8 +61,10 @@ func newCerts(cfg *Config) (*certs, error) {
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	if cfg.AnonymousDomain != "" {
-		t.DNSNames = append(t.DNSNames, cfg.AnonymousDomain)
+	for _, d := range [...]string{cfg.AnonymousDomain, cfg.CaptchaDomain} {
+		if d != "" {
+			t.DNSNames = append(t.DNSNames, d)
+		}
 	}
 	issuer := c
 	switch cfg.Certificate {

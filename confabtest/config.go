@@ -81,6 +81,10 @@ type Config struct {
 	// AnonymousDomain is a second domain, where ANONYMOUS signs in; none by
 	// default.
 	AnonymousDomain string
+	// CaptchaDomain is a domain where who wants an account fills in a data form and says
+	// what is in a picture (XEP-0158); none by default. So that programs can read it, the
+	// file of the picture ends with "answer=" and what to say.
+	CaptchaDomain string
 	// Without switches features off: Without: SASL2 | FAST.
 	Without Feature
 	// Mechanisms are offered for signing in, where they are possible; by default

@@ -46,7 +46,8 @@ type Conn struct {
 
 	begun atomic.Bool // our first header is out
 
-	sess *session // guarded by srv.mu
+	sess    *session // guarded by srv.mu
+	captcha captcha  // that was shown last
 }
 
 func newConn(s *Server, nc net.Conn, secure bool) *Conn {

@@ -197,7 +197,7 @@ func (c *Conn) startTLS(e *confab.Element) error {
 func (c *Conn) stanza(e *confab.Element) error {
 	s := c.srv
 	if c.user == nil {
-		if e.Name.Local == "iq" && c.mayAuth() && s.cfg.has(Registration) && c.host == s.cfg.Domain {
+		if e.Name.Local == "iq" && c.mayAuth() && s.cfg.has(Registration) && c.host != s.cfg.AnonymousDomain {
 			if e.Child(nsRegister, "query") != nil {
 				s.lock()
 				defer s.unlock()

@@ -104,8 +104,10 @@ func NewServer(cfg Config) *Server {
 		accounts: map[addr]*account{}, streams: map[string]*session{}, expired: map[string]oldStream{},
 		conns: map[*Conn]struct{}{}, writers: map[*Conn]struct{}{}, iqs: map[xml.Name]iqEntry{}, domains: map[string]domain{},
 	}
-	if cfg.AnonymousDomain != "" {
-		s.hosts[cfg.AnonymousDomain] = true
+	for _, d := range [...]string{cfg.AnonymousDomain, cfg.CaptchaDomain} {
+		if d != "" {
+			s.hosts[d] = true
+		}
 	}
 	_, _ = rand.Read(s.seed[:]) // never fails
 	s.stats.Logins = map[string]int{}

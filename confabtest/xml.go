@@ -34,6 +34,7 @@ const (
 	nsSID      = "urn:xmpp:sid:0"
 	nsRoster   = "jabber:iq:roster"
 	nsRegister = "jabber:iq:register"
+	nsBits     = "urn:xmpp:bob"
 	nsInfo     = "http://jabber.org/protocol/disco#info"
 	nsItems    = "http://jabber.org/protocol/disco#items"
 	nsMUCUser  = "http://jabber.org/protocol/muc#user"

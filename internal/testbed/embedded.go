@@ -17,14 +17,14 @@ func openEmbedded() (*Server, error) {
 	const domain = "embedded.test"
 	e := &embedded{}
 	e.srv = confabtest.NewServer(confabtest.Config{
-		Domain: domain, AnonymousDomain: "anon." + domain, Wire: e.record, MaxFile: 2 << 30,
+		Domain: domain, AnonymousDomain: "anon." + domain, CaptchaDomain: "captcha." + domain, Wire: e.record, MaxFile: 2 << 30,
 	})
 	if err := e.srv.Start(); err != nil {
 		e.srv.Close()
 		return nil, fmt.Errorf("testbed: embedded: %w", err)
 	}
 	s := &Server{
-		Name: Embedded, Version: "1", Domain: domain, AnonDomain: "anon." + domain,
+		Name: Embedded, Version: "1", Domain: domain, AnonDomain: "anon." + domain, CaptchaDomain: "captcha." + domain,
 		Addr: e.srv.Addr(), DirectAddr: e.srv.DirectAddr(),
 		WebSocketURL: e.srv.WebSocketURL(), HTTPSBase: e.srv.HTTPSURL(),
 		PubSub: "pubsub." + domain, Rooms: "rooms." + domain, Upload: "upload." + domain, Proxy: "proxy." + domain,
