@@ -51,6 +51,14 @@ type Seal struct {
 	Sender string
 	// Trusted reports whether the user has decided to trust that key.
 	Trusted bool
+	// Stamp is when the sender has encrypted it, as the sender says, where the encryption
+	// tells it (XEP-0420 §4); else zero. It is of the sender's clock: what orders messages
+	// is [Message.When].
+	Stamp time.Time `json:",omitzero"`
+	// Displaced reports that Stamp is far from when the message was sent, as servers say:
+	// somebody has held it back, such as a server, or the sender's own client while it
+	// was not connected; or a clock is wrong. It may be shown beside the message.
+	Displaced bool `json:",omitempty"`
 }
 
 // A Message is one message stanza with what is known of where it came from.

@@ -25,6 +25,7 @@ const (
 
 	maxDecisions = 1000 // of one message
 	maxPending   = 1000 // of one device
+	maxTold      = 1000 // keys of one account, when others tell of more
 )
 
 // A decision is what was decided about a key.
@@ -32,6 +33,7 @@ type decision struct {
 	addr  jid.JID
 	key   ratchet.IdentityKey
 	trust Trust
+	at    time.Time
 }
 
 // trustElement writes decisions, by owner. Keys that were seen in version 1 only cannot be
@@ -62,8 +64,11 @@ func trustElement(ds []decision) *confab.Element {
 	return el
 }
 
-// parseTrust reads decisions.
-func parseTrust(el *confab.Element) []decision {
+// parseTrust reads decisions that were told at some time.
+func parseTrust(el *confab.Element, at time.Time) []decision {
+	if now := time.Now(); at.After(now) {
+		at = now // a clock that is wrong does not decide for good
+	}
 	if el.Get("usage") != nsATM || el.Get("encryption") != NSv2 {
 		return nil
 	}
@@ -89,7 +94,7 @@ func parseTrust(el *confab.Element) []decision {
 			if err != nil {
 				continue
 			}
-			if ds = append(ds, decision{addr.Bare(), k, t}); len(ds) == maxDecisions {
+			if ds = append(ds, decision{addr.Bare(), k, t, at}); len(ds) == maxDecisions {
 				return ds
 			}
 		}
@@ -112,7 +117,7 @@ func (m *Manager) spread(d decision) {
 		err := m.st.view(ctx, func(tx Tx) error {
 			return keysOf(tx, jid.JID{}, func(a jid.JID, k ratchet.IdentityKey, t Trust) error {
 				if t == Verified {
-					verified = append(verified, decision{a, k, t})
+					verified = append(verified, decision{a, k, t, time.Time{}})
 				}
 				return nil
 			})
@@ -137,7 +142,7 @@ func (m *Manager) spread(d decision) {
 		}
 		// The device that is verified now hears of the user's keys; if it is one of the
 		// user's, of all keys.
-		news := []decision{{m.addr, m.self.identity.Key(), Verified}}
+		news := []decision{{m.addr, m.self.identity.Key(), Verified, time.Time{}}}
 		for _, v := range verified {
 			if (own || v.addr.Equal(m.addr)) && !v.key.Same(d.key) {
 				news = append(news, v)
@@ -248,7 +253,7 @@ func (m *Manager) trustMessage(ctx context.Context, o *opening, r *opened) error
 	}
 	o.msg.Stanza = &st
 	if o.in.v == ratchet.V2 && !o.stamp.IsZero() && o.room.String() == "" {
-		if err := m.takeTrust(ctx, r, parseTrust(el)); err != nil {
+		if err := m.takeTrust(ctx, r, parseTrust(el, o.stamp)); err != nil {
 			m.s.Emit(Failed{err})
 		}
 	}
@@ -283,20 +288,24 @@ func (m *Manager) takeTrust(ctx context.Context, r *opened, ds []decision) error
 				continue
 			}
 			if trust == Verified {
-				if err := setTrust(tx, d.addr, d.key, d.trust); err != nil {
+				if full, err := isFull(tx, d); err != nil {
+					return err
+				} else if full {
+					continue
+				}
+				ok, err := decideLater(tx, d)
+				if err != nil {
 					return err
 				}
-				applied = append(applied, d)
+				if ok {
+					applied = append(applied, d)
+				}
 				continue
 			}
 			if count++; count > maxPending {
 				break
 			}
-			text, err := d.key.MarshalText()
-			if err != nil {
-				return err
-			}
-			if err := tx.Put(bucketPending, prefix+d.addr.String()+"\x00"+d.key.Hex(), append([]byte{byte(d.trust)}, text...)); err != nil {
+			if err := putPending(tx, prefix+d.addr.String()+"\x00"+d.key.Hex(), d); err != nil {
 				return err
 			}
 		}
@@ -320,6 +329,35 @@ func (m *Manager) takeTrust(ctx context.Context, r *opened, ds []decision) error
 	return err
 }
 
+// isFull reports whether a key is not known and there are enough of its account.
+func isFull(tx Tx, d decision) (bool, error) {
+	if _, known, err := trustOf(tx, d.addr, d.key); err != nil || known {
+		return false, err
+	}
+	n := 0
+	err := keysOf(tx, d.addr, func(jid.JID, ratchet.IdentityKey, Trust) error { n++; return nil })
+	return n >= maxTold, err
+}
+
+// putPending keeps what a device has said that is not verified yet, unless it has said
+// something later already.
+func putPending(tx Tx, name string, d decision) error {
+	was, err := tx.Get(bucketPending, name)
+	if err != nil {
+		return err
+	}
+	if was != nil {
+		if _, _, at, err := parseDecision(was); err == nil && d.at.Unix() < at.Unix() {
+			return nil
+		}
+	}
+	b, err := appendDecision(d.trust, d.key, d.at)
+	if err != nil {
+		return err
+	}
+	return tx.Put(bucketPending, name, b)
+}
+
 // forgetPending drops what a device has said that was never verified.
 func forgetPending(tx Tx, addr jid.JID, k ratchet.IdentityKey) error {
 	return deleteAll(tx, bucketPending, trustKey(addr, k)+"\x00")
@@ -334,9 +372,8 @@ func (m *Manager) believe(tx Tx, addr jid.JID, k ratchet.IdentityKey) ([]decisio
 		names = append(names, name)
 		owner, _, _ := strings.Cut(strings.TrimPrefix(name, prefix), "\x00")
 		a, err := jid.Parse(owner)
-		var key ratchet.IdentityKey
-		if err == nil && len(v) > 0 && key.UnmarshalText(v[1:]) == nil {
-			ds = append(ds, decision{a, key, Trust(v[0])})
+		if t, key, at, bad := parseDecision(v); err == nil && bad == nil {
+			ds = append(ds, decision{a, key, t, at})
 		}
 		return nil
 	})
@@ -348,10 +385,15 @@ func (m *Manager) believe(tx Tx, addr jid.JID, k ratchet.IdentityKey) ([]decisio
 			return nil, err
 		}
 	}
+	var applied []decision
 	for _, d := range ds {
-		if err := setTrust(tx, d.addr, d.key, d.trust); err != nil {
+		ok, err := decideLater(tx, d)
+		if err != nil {
 			return nil, err
 		}
+		if ok {
+			applied = append(applied, d)
+		}
 	}
-	return ds, nil
+	return applied, nil
 }

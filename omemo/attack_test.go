@@ -121,12 +121,12 @@ func TestRedirectedCopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := confabtest.NewServer(confabtest.Config{})
 		defer srv.Close()
-		var carol string
+		var carol atomic.Pointer[jid.JID]
 		phone := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On})
 		desk := alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On}, func(c *client.Client) {
 			c.HandleMessage(confab.StageUnwrap, func(_ context.Context, m *confab.Message) error {
-				if carol != "" && m.Source == confab.CarbonOut {
-					m.To = jid.MustParse(carol)
+				if c := carol.Load(); c != nil && m.Source == confab.CarbonOut {
+					m.To = *c
 				}
 				return nil
 			})
@@ -135,7 +135,8 @@ func TestRedirectedCopy(t *testing.T) {
 		_, err := phone.chats.With(b.bare()).Send(phone.ctx, "yes")
 		require.NoError(t, err)
 		desk.own.Next(t, ownSaying("yes"))
-		carol = "carol@confab.test"
+		other := jid.MustParse("carol@confab.test")
+		carol.Store(&other)
 		_, err = phone.chats.With(b.bare()).Send(phone.ctx, "marry me")
 		require.NoError(t, err)
 		b.heard.Next(t, saying("marry me"))

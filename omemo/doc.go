@@ -4,7 +4,7 @@
 // on a session like any other feature; chats and rooms then send and read encrypted
 // messages as they do others.
 //
-//	keys, err := omemo.New(session, omemo.Config{Store: store, Rooms: rooms})
+//	keys, err := omemo.New(session, omemo.Config{Store: store, Rooms: rooms, Reveal: contacts.Sees})
 //	err = keys.SetMode(ctx, juliet, omemo.On)
 //	sent, err := chats.With(juliet).Send(ctx, "for your eyes only") // or an error, never clear text
 //
@@ -58,9 +58,29 @@
 //
 // The server sees who writes to whom, when, about how much, and which devices there are.
 // It can drop messages, and add a device to an account: that is what fingerprints are for.
-// In a room it is the room that says who an occupant is. Accounts that begin sessions at a
-// rate nobody needs are held back. Nothing is learned from a message that is not
-// authentic.
+// In a room it is the room that says who an occupant is, and so who gets what is said
+// there: a room can name others, or have a device of somebody seem to have another key, so
+// that its key becomes Undecided and waits for the user; it cannot have one trusted that
+// was not. Nothing is learned from a message that is not authentic.
+//
+// A server that hides the list of version 2 of somebody, or all of their devices but some,
+// has messages encrypted in version 1, or for those only: who is in which list is what the
+// server says. Version 1 protects the text as well, but what a message refers to stays in
+// clear, and it says neither when nor for whom it was encrypted. [Device] has V1 and V2, and
+// the Scheme of the Seal of what was sent says which one it was; [Config].OnlyV2 sends
+// nothing in version 1.
+//
+// Strangers, whom the user has never written to and [Config].Reveal does not know, see
+// nothing of the user until they get an answer: what comes from them is read, but not
+// answered by itself, and their servers are not asked for anything. They may begin 30
+// sessions at once in a domain and 60 in all, fewer than there are prekeys, and those of the
+// 1000 who did so last are kept. What is over that is [ErrTooMany]. Accounts that are known
+// have a bound of their own.
+//
+// Version 2 says when a message was encrypted (XEP-0420): Stamp of the Seal. If that is not
+// near the time that servers tell, Displaced is set; the message is not lost for it, as a
+// client without a connection encrypts, too. Of two decisions about a key that other
+// devices tell, the later one counts, in whatever order they come.
 //
 // XEPs: 0334, 0380, 0384 (0.3.0 and 0.9.1), 0420, 0434, 0450.
 package omemo

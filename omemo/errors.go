@@ -26,6 +26,8 @@ var (
 	// ErrOnlyText says that a message has content that version 1 of OMEMO cannot
 	// encrypt, which is all but text, and that all recipients know only that.
 	ErrOnlyText = errors.New("omemo: the recipients' clients can only read encrypted text, and this is none")
+	// ErrOnlyV1 says that a device is in the list of version 1 alone, and Config.OnlyV2 set.
+	ErrOnlyV1 = errors.New("omemo: the device knows only version 1, or the server hides that it knows more")
 	// ErrNoRooms says that Config.Rooms is missing, without which nobody knows whom
 	// to encrypt for in a room.
 	ErrNoRooms = errors.New("omemo: to encrypt in rooms, set Config.Rooms")

@@ -32,11 +32,6 @@ const (
 	// account so many in that time.
 	healEvery = time.Hour
 	healsMost = 10
-	// Who begins sessions may begin so many at once, and one more each time this has
-	// passed. While messages are read that have piled up, there may be more.
-	budgetMost  = 30
-	budgetPast  = 500
-	budgetEvery = 10 * time.Second
 
 	maxOwed    = 10_000
 	maxWaiting = 500     // messages in all
@@ -197,6 +192,9 @@ func (m *Manager) find(ctx context.Context, addr jid.JID, id uint32) (target, er
 
 // heal replaces a session that is lost on this side, if that is what an error says.
 func (o *opening) heal(err error) {
+	if !o.revealed {
+		return
+	}
 	if !errors.Is(err, ratchet.ErrNoSession) && !errors.Is(err, ratchet.ErrUnknownPreKey) && !errors.Is(err, ratchet.ErrUnknownSignedPreKey) {
 		return
 	}
@@ -255,59 +253,6 @@ func (m *Manager) checkListed(addr jid.JID, id uint32) {
 			return nil
 		})
 	}
-}
-
-// budget bounds what others can have us do.
-type budget struct {
-	begun  map[string]*bucket
-	healed map[string]time.Time
-	heals  map[string]*bucket
-}
-
-// A bucket empties when something is done, and fills with time.
-type bucket struct {
-	left float64
-	at   time.Time
-}
-
-func take(bs *map[string]*bucket, k string, most float64, every time.Duration) bool {
-	now := time.Now()
-	if *bs == nil || len(*bs) > maxOwed {
-		*bs = map[string]*bucket{}
-	}
-	b := (*bs)[k]
-	if b == nil {
-		b = &bucket{most, now}
-		(*bs)[k] = b
-	}
-	b.left = min(most, b.left+float64(now.Sub(b.at))/float64(every))
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
-
-// take reports whether an account may begin one more session.
-func (b *budget) take(addr jid.JID, past bool) bool {
-	if past {
-		return take(&b.begun, "past "+addr.String(), budgetPast, budgetEvery)
-	}
-	return take(&b.begun, addr.String(), budgetMost, budgetEvery)
-}
-
-// heal reports whether a session may be replaced now.
-func (b *budget) heal(t target) bool {
-	k := sessionKey(t.v, t.addr, t.id)
-	if time.Since(b.healed[k]) < healEvery || !take(&b.heals, t.addr.String(), healsMost, healEvery/healsMost) {
-		return false
-	}
-	if b.healed == nil || len(b.healed) > maxOwed {
-		b.healed = map[string]time.Time{}
-	}
-	b.healed[k] = time.Now()
-	return true
 }
 
 // waiting are messages that came before the session that they are of.

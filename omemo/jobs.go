@@ -24,7 +24,7 @@ func (m *Manager) later(name string, wait time.Duration, f func(context.Context)
 	m.jobMu.Lock()
 	defer m.jobMu.Unlock()
 	most := maxForeign
-	if name == "republish" || name == "return" || name == "catch-up" || strings.HasPrefix(name, "trust ") {
+	if name == "republish" || name == "return" || name == "catch-up" || name == "prekeys" || strings.HasPrefix(name, "trust ") {
 		most = maxJobs
 	}
 	if m.jobs[name] || len(m.jobs) >= most {

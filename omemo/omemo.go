@@ -27,6 +27,16 @@ type Config struct {
 	// Rooms tells who is in a room; a *muc.Client does. Without it rooms are not
 	// encrypted: sending to one whose Mode is not Off fails.
 	Rooms Rooms
+	// Reveal reports whether somebody may learn that the user is there: only they get
+	// answers without content that keep sessions in order, and only their servers are
+	// asked for something that the user has not asked for. A roster's contacts are a
+	// good choice: Reveal: contacts.Sees, with a roster.Roster. Those whom the user has
+	// written to with encryption always may, and those who write in a room that the
+	// user is in. It must not block.
+	Reveal func(bare jid.JID) bool
+	// OnlyV2 encrypts in version 2 only: devices that are in the list of version 1 alone
+	// are passed over, as if the user did not trust them. Most clients know only that.
+	OnlyV2 bool
 	// Label is a name for this device, of less than 53 characters, that all the world
 	// can read in version 2 of OMEMO. Some old clients cannot read a list with a
 	// label in it; "" leaves it out.
@@ -89,10 +99,13 @@ type Manager struct {
 	plain   plain           // messages that were decrypted and not yet handled
 	waiting waiting         // messages that wait for a session
 	budget  budget          // of those who begin sessions
-	catchup catchup
+
+	rejected rejected // what was told of messages in clear
+	catchup  catchup
 
 	allPeers  bool // all that are stored are in peers
 	strangers int  // that have sent their lists: see maxStrangers
+	callers   int  // strangers who have begun sessions: see maxCallers
 
 	removals removals
 
@@ -155,9 +168,9 @@ func (m *Manager) SetMode(ctx context.Context, addr jid.JID, mode Mode) error {
 	}
 	addr = addr.Bare()
 	if _, err := m.changePeer(ctx, addr, func(tx Tx, p *peer) (bool, error) {
-		was := p.OptOut
-		p.OptOut = false
-		return was, tx.Put(bucketMode, addr.String(), []byte{byte(mode)})
+		was := *p
+		p.OptOut, p.Known = false, p.Known || mode != Off
+		return p.OptOut != was.OptOut || p.Known != was.Known, tx.Put(bucketMode, addr.String(), []byte{byte(mode)})
 	}); err != nil {
 		return err
 	}
@@ -323,6 +336,9 @@ func (m *Manager) note(tx Tx, addr jid.JID, p *peer, id uint32, k ratchet.Identi
 	if changed {
 		if other {
 			d.remember()
+			if err := forgetKey(tx, addr, p, d); err != nil {
+				return t, false, err
+			}
 		}
 		d.Key = k
 		if err := setTrust(tx, addr, k, t); err != nil { // with all that is known of the key

@@ -120,7 +120,9 @@ func (m *Manager) inClear(msg *confab.Message) error {
 	if !hasContent(&d, children) {
 		return nil
 	}
-	m.s.Emit(Rejected{msg})
+	if !m.toldRejected(msg, conv) {
+		m.s.Emit(Rejected{msg})
+	}
 	return confab.ErrConsumed
 }
 
@@ -133,7 +135,9 @@ type opening struct {
 	device uint32
 	in     incoming
 	guess  bool // the room does not tell who it is from
-	stamp  time.Time
+	// Who has sent it is no stranger, and may know that this device is there.
+	known, revealed bool
+	stamp           time.Time
 }
 
 func (o *opening) open(ctx context.Context) error {
@@ -176,6 +180,9 @@ func (o *opening) open(ctx context.Context) error {
 	}
 	for _, from := range senders {
 		o.from = from
+		if err := o.meets(ctx, from); err != nil {
+			return err
+		}
 		if err = o.decrypt(ctx, from); err == nil || errors.Is(err, confab.ErrConsumed) || len(senders) == 1 {
 			return err
 		}
@@ -306,6 +313,7 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		return r, nil
 	}
 	var hide *ratchet.PreKey
+	var caller callers
 	now, past := time.Now(), m.catchup.on
 	rotates := m.self.rotates(now)
 	err := m.st.update(ctx, func(tx Tx) error {
@@ -315,7 +323,7 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		}
 		var begun string
 		if kex, err := ratchet.ParseKeyExchange(o.in.v, k.data); k.kex && err == nil && !rec.Knows(k.data) {
-			if !m.budget.take(from, past) {
+			if !m.budget.take(from, o.known, past) {
 				return ErrTooMany
 			}
 			begun = begunKey(&kex)
@@ -361,6 +369,9 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 				}
 			}
 		}
+		if caller, err = m.called(tx, from, o.known, r.begun, now); err != nil {
+			return err
+		}
 		if err := putRecord(tx, o.in.v, from, o.in.sid, rec); err != nil {
 			return err
 		}
@@ -377,6 +388,7 @@ func (o *opening) try(ctx context.Context, from jid.JID, k sealedKey) (*opened, 
 		return nil, err
 	}
 	m.plain.gone = nil
+	m.count(caller)
 	if hide != nil {
 		delete(m.self.preKeys, r.res.PreKeyID)
 		m.self.hidden[r.res.PreKeyID] = usedPreKey{hide, now}
@@ -410,11 +422,13 @@ func (o *opening) done(ctx context.Context, r *opened) error {
 	m.tell(r.news)
 	if r.begun {
 		m.retry(ctx, r.from, o.in.sid)
-		m.owesAnswer(r.from, o.in.sid, o.in.v)
-	} else if r.res.Heartbeat {
-		m.owesAnswer(r.from, o.in.sid, o.in.v)
 	}
-	m.checkListed(r.from, o.in.sid)
+	if o.revealed {
+		if r.begun || r.res.Heartbeat {
+			m.owesAnswer(r.from, o.in.sid, o.in.v)
+		}
+		m.checkListed(r.from, o.in.sid)
+	}
 	if r.plain == nil {
 		return confab.ErrConsumed
 	}
@@ -422,7 +436,8 @@ func (o *opening) done(ctx context.Context, r *opened) error {
 		m.forgetHash(r.hash)
 		return err
 	}
-	o.msg.Seal = &confab.Seal{Scheme: o.in.v.Namespace(), Sender: r.key.Fingerprint(), Trusted: r.trust.used()}
+	o.msg.Seal = &confab.Seal{Scheme: o.in.v.Namespace(), Sender: r.key.Fingerprint(), Trusted: r.trust.used(),
+		Stamp: o.stamp.UTC(), Displaced: displaced(o.stamp, o.msg.When())}
 	m.mu.Lock()
 	m.plain.track(o.msg, r.hash)
 	m.mu.Unlock()

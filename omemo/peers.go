@@ -29,6 +29,9 @@ const (
 type peer struct {
 	Devices []*device `json:",omitempty"`
 	OptOut  bool      `json:",omitempty"`
+	// Known says that the user has written to them, or is to do so: they may know that
+	// this device is there.
+	Known bool `json:",omitempty"`
 	// at is when both lists were last asked for, since the sign-in, and told says that
 	// events come.
 	at   time.Time
@@ -117,10 +120,38 @@ func forget(tx Tx, addr jid.JID, d *device) error {
 			return err
 		}
 	}
-	if d.Key.IsZero() {
+	for _, k := range [...]ratchet.IdentityKey{d.Key, d.First} {
+		if k.IsZero() {
+			continue
+		}
+		if t, _, err := trustOf(tx, addr, k); err != nil {
+			return err
+		} else if t == Verified || t == Distrusted {
+			continue
+		}
+		if err := forgetPending(tx, addr, k); err != nil {
+			return err
+		}
+		if err := tx.Delete(bucketTrust, trustKey(addr, k)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetKey deletes what is stored of the key of a device that gets another one, unless the
+// user has decided about it, or it is the first, or that of another device, too.
+func forgetKey(tx Tx, addr jid.JID, p *peer, d *device) error {
+	if d.Key.IsZero() || d.had(d.Key) || slices.ContainsFunc(p.Devices, func(o *device) bool {
+		return o != d && (o.Key.Same(d.Key) || o.had(d.Key))
+	}) {
 		return nil
 	}
-	if t, _, err := trustOf(tx, addr, d.Key); err != nil || t == Verified || t == Distrusted {
+	v, err := tx.Get(bucketTrust, trustKey(addr, d.Key))
+	if err != nil || v == nil {
+		return err
+	}
+	if _, _, at, err := parseDecision(v); err != nil || !at.IsZero() {
 		return err
 	}
 	if err := forgetPending(tx, addr, d.Key); err != nil {
@@ -264,6 +295,9 @@ func (m *Manager) listEvent(ctx context.Context, v ratchet.Version, e *pubsub.Ev
 		}
 		if it.Payload == nil { // a service that sends no payloads
 			from := e.From
+			if ok, err := m.mayKnow(ctx, from.Bare()); err != nil || !ok {
+				return // it is asked for when there is something to send
+			}
 			m.later("list "+v.String()+" "+from.String(), 0, func(ctx context.Context) error { return m.fetchList(ctx, v, from) })
 			return
 		}

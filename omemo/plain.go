@@ -161,7 +161,7 @@ func (m *Manager) forgetPlain(e handled) {
 	}
 }
 
-// flushSoon deletes what was handled if no other transaction does it before, and before
+// flushSoon does what can wait, such as to delete what was handled if no other transaction does it before, and before
 // the session is closed.
 func (m *Manager) flushSoon() {
 	m.mu.Lock()
@@ -180,12 +180,7 @@ func (m *Manager) flushSoon() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.plain.flushing = false
-		if len(m.plain.gone) == 0 {
-			return
-		}
-		if m.st.update(context.WithoutCancel(ctx), m.plain.flush) == nil {
-			m.plain.gone = nil
-		}
+		m.tidy(context.WithoutCancel(ctx))
 	})
 }
 

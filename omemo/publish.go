@@ -119,7 +119,29 @@ func (m *Manager) publishBundles(ctx context.Context) error {
 			return fmt.Errorf("omemo: publishing the keys: %w", err)
 		}
 	}
+	m.expireLater()
 	return nil
+}
+
+// expireLater deletes the prekeys that were used, when it is time.
+func (m *Manager) expireLater() {
+	m.mu.Lock()
+	wait := time.Duration(-1)
+	for _, k := range m.self.hidden {
+		left := max(keepUsed-time.Since(k.at)+time.Second, time.Minute)
+		if wait < 0 || left < wait {
+			wait = left
+		}
+	}
+	m.mu.Unlock()
+	if wait < 0 {
+		return
+	}
+	m.later("prekeys", wait, func(ctx context.Context) error {
+		err := m.changeSelf(ctx, func(tx Tx) error { return m.refill(tx, time.Now()) })
+		m.expireLater()
+		return err
+	})
 }
 
 // publish publishes for everybody to read. Many says that the node has an item for each

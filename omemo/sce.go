@@ -110,6 +110,16 @@ func parseEnvelope(b []byte, sender, room jid.JID) (*envelope, error) {
 	return e, nil
 }
 
+// timeMargin is how far the time of an envelope may be from that of its stanza.
+const timeMargin = 15 * time.Minute
+
+// displaced reports whether the time of an envelope is not that of its stanza (XEP-0420
+// §4). There are good reasons for it, and a message is not lost for it: a client encrypts
+// while it has no connection, and clocks are wrong.
+func displaced(stamp, sent time.Time) bool {
+	return !stamp.IsZero() && sent.Sub(stamp).Abs() > timeMargin
+}
+
 // neverInside reports whether an element means nothing inside of an envelope: what is
 // for servers, or says how the stanza was encrypted (XEP-0420 §9).
 func neverInside(c *confab.Element) bool {

@@ -383,6 +383,9 @@ func (b *batch) run(tx Tx) (out sealed, err error) {
 		if isStore(err) {
 			return out, err
 		}
+		if err == nil && w.v == ratchet.V1 && m.cfg.OnlyV2 {
+			err = ErrOnlyV1
+		}
 		if err == nil && w.v == ratchet.V1 && !b.c.hasText {
 			err = ErrOnlyText
 		}
@@ -432,6 +435,16 @@ func (b *batch) run(tx Tx) (out sealed, err error) {
 			return out, err
 		}
 		out.v2 = encryptedElement(ratchet.V2, m.id.Load(), keys, nil, enc)
+	}
+	for _, a := range b.addrs {
+		if p, err := m.peer(tx, a); err != nil {
+			return out, err
+		} else if reached[a.String()] && !p.Known && !a.Equal(m.addr) {
+			p.Known = true
+			if err := m.putPeer(tx, a, p); err != nil {
+				return out, err
+			}
+		}
 	}
 	b.done = ready
 	return out, m.plain.sent(tx, b.conv, b.id, b.c.sce)

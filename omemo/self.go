@@ -95,6 +95,12 @@ func (m *Manager) load(ctx context.Context) error {
 		if err := m.plain.load(tx, time.Now()); err != nil {
 			return err
 		}
+		if err := m.loadCallers(tx); err != nil {
+			return err
+		}
+		if err := m.rejected.load(tx); err != nil {
+			return err
+		}
 		return tx.Scan(bucketMode, "", func(k string, v []byte) error {
 			if len(v) == 1 {
 				m.modes[k] = Mode(v[0])

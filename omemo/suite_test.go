@@ -52,6 +52,9 @@ func signIn(tb testing.TB, cfg client.Config, ocfg omemo.Config, setup ...func(*
 	p.Client = testclient.Up(tb, cfg, append([]func(*client.Client){func(c *client.Client) {
 		var err error
 		p.chats = chat.New(c, chat.Config{Reveal: func(jid.JID) bool { return true }})
+		if ocfg.Reveal == nil {
+			ocfg.Reveal = func(jid.JID) bool { return true }
+		}
 		p.keys, err = omemo.New(c, ocfg)
 		require.NoError(tb, err)
 		p.heard, p.own = testclient.Watch[*chat.Message](c), testclient.Watch[chat.OwnMessage](c)

@@ -1,11 +1,14 @@
 package omemo
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/confab-im/confab/omemo/ratchet"
 	"mellium.im/xmpp/jid"
@@ -65,24 +68,82 @@ func trustOf(tx Tx, addr jid.JID, k ratchet.IdentityKey) (t Trust, known bool, e
 	return Trust(v[0]), true, nil
 }
 
-// setTrust stores what is thought of a key, with the key in all forms that were seen.
-func setTrust(tx Tx, addr jid.JID, k ratchet.IdentityKey, t Trust) error {
-	if k.OnlyV1() {
-		v, err := tx.Get(bucketTrust, trustKey(addr, k))
-		if err != nil {
-			return err
-		}
-		if len(v) > 0 {
-			if err := k.UnmarshalText(v[1:]); err != nil {
-				return err
-			}
-		}
-	}
+// appendDecision writes what is thought of a key, the key, and when it was decided: zero if
+// nobody has.
+func appendDecision(t Trust, k ratchet.IdentityKey, at time.Time) ([]byte, error) {
 	text, err := k.MarshalText()
+	if err != nil {
+		return nil, err
+	}
+	b := append([]byte{byte(t)}, text...)
+	if !at.IsZero() {
+		b = append(b, 0)
+		b = strconv.AppendInt(b, at.Unix(), 10)
+	}
+	return b, nil
+}
+
+// parseDecision reads it.
+func parseDecision(v []byte) (t Trust, k ratchet.IdentityKey, at time.Time, err error) {
+	if len(v) == 0 {
+		return t, k, at, errors.New("omemo: what is stored of a key is damaged")
+	}
+	text, when, ok := bytes.Cut(v[1:], []byte{0})
+	if ok {
+		n, err := strconv.ParseInt(string(when), 10, 64)
+		if err != nil {
+			return t, k, at, err
+		}
+		at = time.Unix(n, 0)
+	}
+	return Trust(v[0]), k, at, k.UnmarshalText(text)
+}
+
+// setTrust stores what is thought of a key, with the key in all forms that were seen. When
+// the user has decided about it last stays.
+func setTrust(tx Tx, addr jid.JID, k ratchet.IdentityKey, t Trust) error {
+	return decide(tx, addr, k, t, time.Time{})
+}
+
+// decide stores what was decided about a key at some time.
+func decide(tx Tx, addr jid.JID, k ratchet.IdentityKey, t Trust, at time.Time) error {
+	v, err := tx.Get(bucketTrust, trustKey(addr, k))
 	if err != nil {
 		return err
 	}
-	return tx.Put(bucketTrust, trustKey(addr, k), append([]byte{byte(t)}, text...))
+	if len(v) > 0 {
+		_, was, when, err := parseDecision(v)
+		if err != nil {
+			return err
+		}
+		if k.OnlyV1() {
+			k = was
+		}
+		if at.IsZero() {
+			at = when
+		}
+	}
+	b, err := appendDecision(t, k, at)
+	if err != nil {
+		return err
+	}
+	return tx.Put(bucketTrust, trustKey(addr, k), b)
+}
+
+// decideLater stores what another device has decided at some time, unless something was
+// decided later: messages come late, and in any order. It reports whether
+// it counts. Times have whole seconds, as they have on the wire.
+func decideLater(tx Tx, d decision) (bool, error) {
+	v, err := tx.Get(bucketTrust, trustKey(d.addr, d.key))
+	if err != nil {
+		return false, err
+	}
+	if len(v) > 0 {
+		if _, _, when, err := parseDecision(v); err != nil || d.at.Unix() < when.Unix() {
+			return false, err
+		}
+	}
+	return true, decide(tx, d.addr, d.key, d.trust, d.at)
 }
 
 // keysOf calls f for every known key of an account, or of all if addr is zero.
@@ -92,8 +153,8 @@ func keysOf(tx Tx, addr jid.JID, f func(addr jid.JID, k ratchet.IdentityKey, t T
 		prefix = ""
 	}
 	return tx.Scan(bucketTrust, prefix, func(name string, v []byte) error {
-		var k ratchet.IdentityKey
-		if len(v) == 0 || k.UnmarshalText(v[1:]) != nil {
+		t, k, _, err := parseDecision(v)
+		if err != nil {
 			return nil
 		}
 		owner, _, _ := strings.Cut(name, "\x00")
@@ -101,7 +162,7 @@ func keysOf(tx Tx, addr jid.JID, f func(addr jid.JID, k ratchet.IdentityKey, t T
 		if err != nil {
 			return nil
 		}
-		return f(a, k, Trust(v[0]))
+		return f(a, k, t)
 	})
 }
 
@@ -145,15 +206,16 @@ func (m *Manager) SetTrust(ctx context.Context, addr jid.JID, k ratchet.Identity
 		return errors.New("omemo: SetTrust needs an address and a key")
 	}
 	addr = addr.Bare()
+	now := time.Now()
 	m.mu.Lock()
 	var learned []decision
 	err := m.st.update(ctx, func(tx Tx) error {
-		if err := setTrust(tx, addr, k, t); err != nil {
+		if err := decide(tx, addr, k, t, now); err != nil {
 			return err
 		}
 		v, err := tx.Get(bucketTrust, trustKey(addr, k))
 		if err == nil {
-			err = k.UnmarshalText(v[1:]) // a fingerprint is not all of a key
+			_, k, _, err = parseDecision(v) // a fingerprint is not all of a key
 		}
 		if err != nil {
 			return err
@@ -168,9 +230,9 @@ func (m *Manager) SetTrust(ctx context.Context, addr jid.JID, k ratchet.Identity
 	if err != nil {
 		return err
 	}
-	m.trustChanged(ctx, append(learned, decision{addr, k, t}))
+	m.trustChanged(ctx, append(learned, decision{addr, k, t, now}))
 	if t == Verified || t == Distrusted {
-		m.spread(decision{addr, k, t})
+		m.spread(decision{addr, k, t, now})
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (p *person) signIn(ctx context.Context, cfg client.Config, peer jid.JID) er
 	if p.marks, err = bookmarks.New(c, bookmarks.Config{}); err != nil {
 		return err
 	}
-	if p.keys, err = omemo.New(c, omemo.Config{Store: &p.secrets, Rooms: p.muc}); err != nil {
+	if p.keys, err = omemo.New(c, omemo.Config{Store: &p.secrets, Rooms: p.muc, Reveal: p.roster.Sees}); err != nil {
 		return err
 	}
 	p.files = upload.New(c, upload.Config{

@@ -226,7 +226,7 @@ func (s *session) open(k *messageKeys, m *message) ([]byte, error) {
 	}
 	plain, err := k.decrypt(m.cipher)
 	if err != nil {
-		return nil, ErrMAC
+		return nil, ErrMalformed // by who has the keys: nobody else learns of the padding
 	}
 	return plain, nil
 }
