@@ -28,6 +28,7 @@ const (
 	DefaultFetch = 8 << 20
 
 	fetchTries = 4 // without a byte in between
+	maxAnew    = 8 // times that a transfer begins at the beginning again
 )
 
 // Limit takes only files of up to this many bytes.
@@ -275,6 +276,7 @@ type get struct {
 	tag     string // of the version that is under way; "" if the server gives none
 	told    int64
 	total   int64
+	anew    int // how often it began at the beginning again
 }
 
 // errBroken wraps what may be better at the next try.
@@ -389,8 +391,12 @@ func (g *get) once(ctx context.Context, u *url.URL) error {
 	}
 }
 
-// again begins at the beginning.
+// again begins at the beginning. A server that breaks off each time, a little later, does
+// not have it go on for ever.
 func (g *get) again() (err error) {
+	if g.anew++; g.anew > maxAnew {
+		return errors.New("upload: the server breaks off again and again, and does not go on where it was")
+	}
 	g.sink, err = g.restart()
 	g.told = 0
 	return err

@@ -320,8 +320,10 @@ func TestRedirects(t *testing.T) {
 	_, p := alone(t, func(r *http.Request) (*http.Response, error) {
 		require.Empty(t, r.Header.Get("Referer"))
 		if r.URL.Host == "end.example" {
+			require.Equal(t, "https", r.URL.Scheme)
 			return reply(200, "hello"), nil
 		}
+		require.Equal(t, "files.example", r.URL.Host, "this was asked")
 		res := reply(302, "")
 		res.Header.Set("Location", to)
 		return res, nil
@@ -331,7 +333,7 @@ func TestRedirects(t *testing.T) {
 	b, err := p.files.Fetch(p.ctx, f)
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(b))
-	for _, to = range []string{"http://end.example/", "https://10.1.1.1/", "https://files.example/loop", "file:///etc/passwd", "https://[fd00::1]/", "http://127.0.0.1/"} {
+	for _, to = range []string{"http://end.example/", "https://10.1.1.1/", "https://files.example/loop", "file:///etc/passwd", "https://[fd00::1]/", "http://127.0.0.1/", "https://10.1.1.１/", "https://100.64.0.1/"} {
 		_, err := p.files.Fetch(p.ctx, f)
 		require.Error(t, err, to)
 	}

@@ -220,3 +220,25 @@ func TestCiphers(t *testing.T) {
 		require.ErrorContains(t, err, "needs a hash")
 	}
 }
+
+// TestAnew has a server that knows no ranges break off a little later each time: that is
+// no way to have a download go on for ever.
+func TestAnew(t *testing.T) {
+	data := string(random(2 << 20))
+	asked := 0
+	_, p := alone(t, func(*http.Request) (*http.Response, error) {
+		asked++
+		res := reply(200, data)
+		if asked < 40 {
+			res.Body = io.NopCloser(io.MultiReader(strings.NewReader(data[:asked]), iotest.ErrReader(errors.New("cut"))))
+		}
+		return res, nil
+	}, upload.Config{})
+	for _, f := range []chat.File{{}, {Hashes: map[string]string{"sha-256": sha([]byte(data))}}} {
+		asked = 0
+		f.Sources = []chat.FileSource{{URL: "https://files.example/x"}}
+		_, err := p.files.Fetch(p.ctx, f)
+		require.Error(t, err)
+		require.Less(t, asked, 12)
+	}
+}
