@@ -43,6 +43,7 @@ const (
 	maxURL       = 8192     // bytes
 	maxText      = 4096     // bytes of a name or a type
 	maxThumbData = 64 << 10 // bytes of a thumbnail that is in the message
+	maxName      = 254      // bytes of a cleaned name; file systems take 255
 )
 
 // A Disposition says what is to be done with a file (XEP-0447 §3.2).
@@ -303,11 +304,29 @@ func cleanName(name string) string {
 		return r
 	}, name)
 	name = strings.TrimRight(strings.TrimLeft(name, ". "), ". ")
-	for len(name) > 255 {
+	for len(name) > maxName {
 		_, n := utf8.DecodeRuneInString(name) // what names what it is stands at the end
-		name = name[n:]
+		name = strings.TrimLeft(name[n:], ". ")
+	}
+	if isDevice(name) {
+		name = "_" + name
 	}
 	return name
+}
+
+// isDevice reports whether Windows takes a name for that of a device, whatever folder and
+// ending it has.
+func isDevice(name string) bool {
+	base, _, _ := strings.Cut(name, ".")
+	switch base = strings.ToUpper(strings.TrimRight(base, " ")); base {
+	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
+		return true
+	}
+	port, ok := strings.CutPrefix(base, "COM")
+	if !ok {
+		port, ok = strings.CutPrefix(base, "LPT")
+	}
+	return ok && utf8.RuneCountInString(port) == 1 && strings.Contains("0123456789¹²³", port)
 }
 
 // metadata is the file as an element (XEP-0446 §2).

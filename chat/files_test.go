@@ -129,7 +129,12 @@ func TestFileRoundTrip(t *testing.T) {
 func TestFileNames(t *testing.T) {
 	for in, want := range map[string]string{
 		"a.txt": "a.txt", "/etc/passwd": "passwd", `..\..\x.exe`: "x.exe", "..": "", ".": "", ".bashrc": "bashrc", "a/": "",
-		"con\x07.txt": "con.txt", "photo\u202egnp.exe": "photognp.exe", " x ": "x", "a:b": "ab", "x.": "x",
+		"con\x07.txt": "_con.txt", "photo\u202egnp.exe": "photognp.exe", " x ": "x", "a:b": "ab", "x.": "x",
+		// Devices of Windows.
+		"CON": "_CON", "nul.tar.gz": "_nul.tar.gz", "Com1 .txt": "_Com1 .txt", "LPT¹": "_LPT¹", "conin$": "_conin$", "COM10": "COM10", "COM": "COM", "console": "console", "auxiliary.c": "auxiliary.c",
+		"x/aux": "_aux", strings.Repeat("y", 300) + "con." + strings.Repeat("x", 250): "_con." + strings.Repeat("x", 250),
+		// What is cut off does not make another kind of name.
+		"x." + strings.Repeat("a", 253): strings.Repeat("a", 253), "xx .. " + strings.Repeat("a", 250): strings.Repeat("a", 250),
 		strings.Repeat("ä", 200) + ".jpg": strings.Repeat("ä", 125) + ".jpg",
 	} {
 		el := confab.El(confab.NSClient, "message", confab.El("urn:xmpp:sfs:0", "file-sharing",
