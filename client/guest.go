@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/confab-im/confab"
 	"mellium.im/xmpp/jid"
@@ -18,9 +19,12 @@ type Guest struct {
 	features *confab.Element
 	t        transport
 	release  func()
+	cfg      *Config
 
-	mu     sync.Mutex // held while a question is asked
-	closed error
+	turn chan struct{} // has one while a question is asked
+
+	mu     sync.Mutex
+	closed error // why the stream has ended
 }
 
 // OpenGuest reaches the server of Config.Address, a domain or an address there, as a
@@ -43,7 +47,7 @@ func OpenGuest(ctx context.Context, cfg Config) (*Guest, error) {
 		c.setClosing()
 		return nil, err
 	}
-	g := &Guest{server: addr.Domain(), t: t, release: c.setClosing}
+	g := &Guest{server: addr.Domain(), t: t, release: c.setClosing, cfg: &c.cfg, turn: make(chan struct{}, 1)}
 	end := context.AfterFunc(ctx, func() { _ = t.Close() })
 	if _, err = t.open(jid.JID{}, g.server); err == nil {
 		g.features, err = nextFeatures(t)
@@ -69,30 +73,55 @@ func (g *Guest) Features() *confab.Element { return g.features }
 const maxStray = 1000
 
 // Ask sends a request, whose id it sets, and returns the answer; an answer of type error
-// is a [stanza.Error]. When ctx ends before the answer the stream is closed.
+// is a [stanza.Error]. Config.Timeout bounds it if ctx has no deadline. When ctx ends
+// before the answer the stream is closed.
 func (g *Guest) Ask(ctx context.Context, iq *confab.Element) (*confab.Element, error) {
 	if !iq.Is(confab.NSClient, "iq") {
 		return nil, errors.New("client: Ask takes an iq")
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed != nil {
-		return nil, g.closed
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, g.cfg.Timeout)
+		defer cancel()
+	}
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := g.ended(nil); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	end := context.AfterFunc(ctx, func() { _ = g.t.Close() })
 	res, err := g.ask(iq)
-	if !end() && err != nil {
-		err = ctx.Err()
+	if !end() { // the next question would find no stream
+		if res == nil {
+			err = ctx.Err()
+		}
+		_ = g.ended(ctx.Err())
 	}
-	if res == nil && err != nil {
+	if res != nil {
+		return res, err
+	}
+	_ = g.t.Close()
+	if was := g.ended(err); errors.Is(was, confab.ErrClosed) {
+		return nil, was
+	}
+	return nil, err
+}
+
+// ended returns why the stream has ended, or nil. If it has not, an err is why it does now.
+func (g *Guest) ended(err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed == nil && err != nil {
 		g.closed = fmt.Errorf("client: the stream has ended: %w", err)
-		_ = g.t.Close()
-		return nil, err
 	}
-	return res, err
+	return g.closed
 }
 
 func (g *Guest) ask(iq *confab.Element) (*confab.Element, error) {
@@ -120,17 +149,27 @@ func (g *Guest) ask(iq *confab.Element) (*confab.Element, error) {
 	return nil, errors.New("client: the server does not answer, but says other things")
 }
 
-// Close ends the stream.
+// Close ends the stream, and with it a question that waits for its answer, whose error is
+// [confab.ErrClosed].
 func (g *Guest) Close() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if errors.Is(g.closed, confab.ErrClosed) {
+	was := g.closed
+	g.closed = confab.ErrClosed
+	g.mu.Unlock()
+	if errors.Is(was, confab.ErrClosed) {
 		return nil
 	}
-	if g.closed == nil {
-		_ = g.t.end()
-	}
-	g.closed = confab.ErrClosed
 	g.release()
+	select {
+	case g.turn <- struct{}{}:
+		if was == nil {
+			// A server that reads no more does not hold this up.
+			late := time.AfterFunc(g.cfg.Patience, func() { _ = g.t.Close() })
+			_ = g.t.end()
+			late.Stop()
+		}
+		<-g.turn
+	default:
+	}
 	return g.t.Close()
 }
