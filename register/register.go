@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -62,7 +63,8 @@ type Form struct {
 	*form.Form
 	// Registered says that there is an account: the form is for changing it.
 	Registered bool
-	// Redirect is a web page on which accounts are made, if the server does it there.
+	// Redirect is a web page on which accounts are made, if the server does it there: an
+	// http or https address, on any host.
 	Redirect string
 	// Captchas are the fields whose answer shows that somebody is no machine.
 	Captchas []Captcha
@@ -83,11 +85,16 @@ type Captcha struct {
 type Media struct {
 	Type string // such as image/png
 	Data []byte
-	URL  string
+	URL  string // http or https, on any host
 }
 
-// maxMedia bounds the data of one form, in bytes.
-const maxMedia = 1 << 20
+// Limits of what is looked at in one form.
+const (
+	maxMedia    = 1 << 20 // bytes of data
+	maxAsked    = 16      // questions for data that is not in the form
+	maxPlaces   = 16      // media of one field
+	maxCaptchas = 64
+)
 
 // legacyFields are those of old forms, and how they look.
 var legacyFields = []struct {
@@ -119,7 +126,7 @@ func Fetch(ctx context.Context, s Stream) (*Form, error) {
 	if q == nil {
 		return nil, errors.New("register: the server's answer has no form")
 	}
-	f := &Form{Registered: q.Child(NS, "registered") != nil, Redirect: q.Child(nsOOB, "x").ChildText(nsOOB, "url")}
+	f := &Form{Registered: q.Child(NS, "registered") != nil, Redirect: webAddress(q.Child(nsOOB, "x").ChildText(nsOOB, "url"))}
 	if x := q.Child(nsForms, "x"); x != nil {
 		if f.Form, err = form.Parse(x); err != nil {
 			return nil, fmt.Errorf("register: %w", err)
@@ -146,6 +153,20 @@ func Fetch(ctx context.Context, s Stream) (*Form, error) {
 	return f, nil
 }
 
+// webAddress returns an address that somebody else has chosen if it is one of a web page,
+// which can be shown and opened: "" stands for any other, such as javascript: and file:.
+func webAddress(raw string) string {
+	raw = strings.TrimSpace(raw)
+	u, err := url.Parse(raw)
+	if err != nil || len(raw) > maxURL || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		return ""
+	}
+	return raw
+}
+
+// maxURL bounds addresses, in bytes.
+const maxURL = 8192
+
 func request(s Stream, typ string, payload *confab.Element) *confab.Element {
 	return confab.El(confab.NSClient, "iq", payload).Set("type", typ).Set("to", s.Server().String())
 }
@@ -166,6 +187,7 @@ func (f *Form) captchas(ctx context.Context, s Stream, res *confab.Element) erro
 			take(d)
 		}
 	}
+	asked := map[string]bool{}
 	for i := range f.Fields {
 		fd := &f.Fields[i]
 		var uris []form.MediaURI
@@ -175,15 +197,21 @@ func (f *Form) captchas(ctx context.Context, s Stream, res *confab.Element) erro
 		if len(uris) == 0 && !isQuestion(fd.Var) || fd.Var == fieldWork {
 			continue
 		}
+		if len(f.Captchas) == maxCaptchas {
+			return fmt.Errorf("register: the form has more than %d questions to keep machines out", maxCaptchas)
+		}
 		c := Captcha{Var: fd.Var, Question: fd.Label, Required: fd.Required}
-		for _, u := range uris {
+		for _, u := range uris[:min(len(uris), maxPlaces)] {
 			uri := strings.TrimSpace(u.URI)
 			cid, inside := strings.CutPrefix(uri, "cid:")
 			if !inside {
-				c.Media = append(c.Media, Media{Type: u.Type, URL: uri})
+				if uri = webAddress(uri); uri != "" {
+					c.Media = append(c.Media, Media{Type: u.Type, URL: uri})
+				}
 				continue
 			}
-			if _, ok := data[cid]; !ok {
+			if _, ok := data[cid]; !ok && !asked[cid] && len(asked) < maxAsked {
+				asked[cid] = true
 				res, err := s.Ask(ctx, request(s, "get", confab.El(nsBits, "data").Set("cid", cid)))
 				var se stanza.Error
 				if err != nil && !errors.As(err, &se) {
