@@ -107,6 +107,7 @@ func TestSlots(t *testing.T) {
 		make(good, good, "<header name='Authorization'>a&#13;&#10;X-Evil: 1</header>"),
 		make(good, good, "<header name='Cookie'>a&#10;b</header>"),
 		make(good, good, "<header name='Cookie&#10;X'>a</header>"),
+		make(good, good, "<header name='Cookie'>a&#127;b</header>"),
 		make(good, good, "<header name='Cookie'>"+strings.Repeat("a", 17<<10)+"</header>"),
 		make(good, good, many),
 		"<slot xmlns='urn:xmpp:http:upload:0'/>", "<slot xmlns='urn:xmpp:http:upload:0'><put url='" + good + "'/></slot>", "<other xmlns='x'/>",

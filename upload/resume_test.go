@@ -242,3 +242,91 @@ func TestAnew(t *testing.T) {
 		require.Less(t, asked, 12)
 	}
 }
+
+// TestParts has downloads without a hash break off: what comes then has to be the rest of
+// the same file, as far as the server tells.
+func TestParts(t *testing.T) {
+	data := random(100_000)
+	const half = 50_000
+	var asked []*http.Request
+	var first, rest func() *http.Response
+	_, p := alone(t, func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r)
+		if len(asked) == 1 {
+			return first(), nil
+		}
+		return rest(), nil
+	}, upload.Config{})
+	cut := func(tag string) func() *http.Response {
+		return func() *http.Response {
+			res := reply(200, string(data))
+			res.Header.Set("ETag", tag)
+			res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(data[:half]), iotest.ErrReader(errors.New("cut"))))
+			return res
+		}
+	}
+	part := func(header string, b []byte) func() *http.Response {
+		return func() *http.Response {
+			res := reply(206, string(b))
+			res.Header.Set("Content-Range", header)
+			return res
+		}
+	}
+	f := chat.File{Sources: []chat.FileSource{{URL: "https://files.example/x"}}}
+	fetch := func() ([]byte, error) {
+		asked = nil
+		return p.files.Fetch(p.ctx, f)
+	}
+	first, rest = cut(`"a"`), part("bytes 50000-99999/100000", data[half:])
+	b, err := fetch()
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(data, b))
+	require.Equal(t, []string{"bytes=50000-", `"a"`}, []string{asked[1].Header.Get("Range"), asked[1].Header.Get("If-Range")})
+	for _, header := range []string{
+		"bytes 40000-99999/100000", "bytes 0-99999/100000", "bytes 50000-89999/100000", "bytes 50000-100000/100000", "bytes 50000-100009/100010",
+		"bytes 50000-99999/*", "bytes */100000", "50000-99999/100000", "", "bytes 50000-9223372036854775807/-9223372036854775808",
+	} {
+		rest = part(header, data[half:])
+		_, err := fetch()
+		require.ErrorIs(t, err, upload.ErrCorrupt, header)
+	}
+	// Without a strong tag it may be another file: all of it is asked for again.
+	for _, tag := range []string{"", `W/"a"`} {
+		first, rest = cut(tag), func() *http.Response { return reply(200, string(data)) }
+		b, err := fetch()
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(data, b))
+		require.Len(t, asked, 2)
+		require.Equal(t, []string{"", ""}, []string{asked[1].Header.Get("Range"), asked[1].Header.Get("If-Range")}, tag)
+	}
+	// Less comes than was announced, and that is all.
+	first = func() *http.Response {
+		res := reply(200, string(data[:half]))
+		res.ContentLength = int64(len(data))
+		return res
+	}
+	rest = first
+	_, err = fetch()
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	// What is too large is not asked for, or not read.
+	f.Size = 9 << 20
+	_, err = fetch()
+	require.ErrorIs(t, err, upload.ErrLimit)
+	require.Empty(t, asked)
+	f.Size = 0
+	first = func() *http.Response {
+		res := reply(200, "")
+		res.ContentLength = 9 << 20
+		res.Body = io.NopCloser(iotest.ErrReader(errors.New("this was read")))
+		return res
+	}
+	_, err = fetch()
+	require.ErrorIs(t, err, upload.ErrLimit)
+	// Of a wrong file nothing is kept to go on with.
+	dir := t.TempDir()
+	f.Hashes = map[string]string{"sha-256": sha(data)}
+	first = func() *http.Response { return reply(200, string(random(100_000))) }
+	rest = first
+	require.ErrorIs(t, p.files.Save(p.ctx, f, filepath.Join(dir, "x"), upload.Resumable()), upload.ErrCorrupt)
+	empty(t, dir)
+}
