@@ -9,13 +9,13 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/confab-im/confab"
 	"github.com/confab-im/confab/disco"
+	"github.com/confab-im/confab/internal/place"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 )
@@ -138,25 +138,28 @@ var errAddress = errors.New("jingle: no connection is made to this address")
 
 // mayIP reports whether an address is one to connect to.
 func (c *Client) mayIP(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	switch {
-	case ip.IsLoopback():
+	switch place.Of(ip) {
+	case place.Loopback:
 		return c.cfg.AllowLoopback
-	case !ip.IsGlobalUnicast():
-		return false
-	case ip.IsPrivate():
-		return c.cfg.Reach == Direct
+	case place.Inside:
+		return c.cfg.Reach == Direct && ip.Unmap().IsPrivate()
 	}
 	return true
+}
+
+// mayHost reports whether a host is one to connect to, as far as its name tells.
+func (c *Client) mayHost(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return c.mayIP(ip)
+	}
+	where := place.OfHost(host)
+	return where == place.Public || where == place.Loopback && c.cfg.AllowLoopback
 }
 
 // dial connects to a host that may be anything.
 func (c *Client) dial(ctx context.Context, host string, port int) (net.Conn, error) {
 	named := slices.Contains(c.cfg.Hosts, host)
-	if ip, err := netip.ParseAddr(host); err == nil && !named && !c.mayIP(ip) {
-		return nil, errAddress
-	}
-	if name := strings.ToLower(strings.TrimSuffix(host, ".")); (name == "localhost" || strings.HasSuffix(name, ".localhost")) && !named && !c.cfg.AllowLoopback {
+	if host = place.ASCII(host); host == "" || !named && !c.mayHost(host) {
 		return nil, errAddress
 	}
 	address := net.JoinHostPort(host, strconv.Itoa(port))

@@ -365,7 +365,8 @@ func TestReach(t *testing.T) {
 				}})
 			m := newMallory(t, srv, "mallory")
 			cands := ""
-			for i, h := range []string{"direct 192.0.2.1", "direct 10.0.0.1", "proxy 198.51.100.1", "proxy 10.0.0.9", "proxy 0.0.0.0", "proxy 224.0.0.1", "proxy fe80::1", "direct a b"} {
+			for i, h := range []string{"direct 192.0.2.1", "direct 10.0.0.1", "proxy 198.51.100.1", "proxy 10.0.0.9", "proxy 0.0.0.0", "proxy 224.0.0.1", "proxy fe80::1", "direct a b",
+				"proxy １０.0.0.1", "proxy 10。0。0。1", "proxy 127.1", "proxy 0x7f000001", "proxy 2130706433", "proxy ::127.0.0.1", "proxy 64:ff9b::7f00:1"} {
 				typ, host, _ := strings.Cut(h, " ")
 				if host == "10.0.0.9" && c.reach == jingle.Direct {
 					continue
