@@ -34,7 +34,8 @@ type Outbox struct {
 
 	mu     sync.Mutex
 	active map[string]bool // what this run sends
-	in     map[string]bool // the rooms that the user is in
+	rooms  map[string]bool // for which something is left
+	in     map[string]bool // those of them that the user is in
 	busy   sync.Mutex      // held while what an earlier run has left is sent
 }
 
@@ -60,12 +61,14 @@ type (
 //	chats := chat.New(out, chat.Config{})
 //
 // What an earlier run of the program has left is sent after the sign-in, in order, beside
-// what is sent then; to a room when it is entered, which would refuse it before. Whether the server has got a message that it did not confirm is
-// looked up in the archives, which may be nil; without one, or on a server that has none,
-// such a message may be sent twice, under the same id. Messages are kept as they are
-// before they are encrypted. What is of the moment, such as typing, is not kept.
+// what is sent then; to a room when it is entered, which would refuse it before. Whether
+// the server has got a message that it did not confirm is looked up in the archives, which
+// may be nil; without one, or on a server that has none, such a message may be sent twice,
+// under the same id. Messages are kept as they are before they are encrypted. What is of
+// the moment, such as typing, is not kept.
 func (d *DB) Outbox(s confab.Session, archives *mam.Archives) *Outbox {
 	o := &Outbox{Session: s, d: d, account: s.LocalAddr().Bare().String(), archives: archives, active: map[string]bool{}, in: map[string]bool{}}
+	s.OnUp(o.expect)
 	s.HandlePresence(o.entered)
 	s.OnDown(func(_ error, lost bool) {
 		if lost {
@@ -92,6 +95,25 @@ func ofRoom(d confab.Draft) bool {
 	})
 }
 
+// expect finds out for which rooms something is left. Others are of no interest: anybody
+// can play a room.
+func (o *Outbox) expect(ctx context.Context, fresh bool) error {
+	if !fresh {
+		return nil
+	}
+	left, err := o.Unsent(ctx)
+	rooms := map[string]bool{}
+	for _, u := range left {
+		if ofRoom(u.Draft) {
+			rooms[u.Draft.To.Bare().String()] = true
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rooms = rooms
+	return err
+}
+
 // entered takes note of rooms that say that the user is in (XEP-0045 §7.2.2), or out.
 func (o *Outbox) entered(_ context.Context, p *confab.Presence) error {
 	for st := range p.Stanza.Child(nsMUCUser, "x").All(nsMUCUser, "status") {
@@ -100,6 +122,10 @@ func (o *Outbox) entered(_ context.Context, p *confab.Presence) error {
 		}
 		room := p.From.Bare().String()
 		o.mu.Lock()
+		if !o.rooms[room] {
+			o.mu.Unlock()
+			return nil
+		}
 		was := o.in[room]
 		if p.Type == "" {
 			o.in[room] = true
