@@ -36,7 +36,10 @@
 // until the user has verified one; from then on new ones wait for a decision. See [Policy].
 // A [NewKey] event tells of every key that was not known. What the user decides is told
 // to the user's other devices, and the other way round, if they have verified each other
-// (XEP-0450).
+// (XEP-0450). The later decision counts, by the time when it was told. A device that is
+// verified newly is told of all keys that are verified, under the time of that: if another
+// device has distrusted one of them meanwhile, and this one has not heard of it, the new
+// device may trust it again.
 //
 // # What is stored
 //

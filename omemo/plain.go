@@ -161,8 +161,8 @@ func (m *Manager) forgetPlain(e handled) {
 	}
 }
 
-// flushSoon does what can wait, such as to delete what was handled if no other transaction does it before, and before
-// the session is closed.
+// flushSoon does what can wait, such as to delete what was handled, if no other transaction
+// does it before, and before the session is closed.
 func (m *Manager) flushSoon() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

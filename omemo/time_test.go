@@ -171,7 +171,15 @@ func TestLeftOver(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.Empty(t, a.heard.All())
 		a.Stop(t)
-		a = alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On, Store: store})
+		var read atomic.Int32 // how often it was read, behind what decrypts
+		a = alive(t, testclient.Embedded(srv, "a"), omemo.Config{Mode: omemo.On, Store: store}, func(c *client.Client) {
+			c.HandleMessage(confab.StageDecrypt, func(_ context.Context, m *confab.Message) error {
+				if m.Body == "left over" {
+					read.Add(1)
+				}
+				return nil
+			})
+		})
 		for range 3 {
 			mu.Lock()
 			k := *came
@@ -181,8 +189,9 @@ func TestLeftOver(t *testing.T) {
 			if got != nil {
 				a.Emit(got)
 			}
-			time.Sleep(time.Second)
 		}
+		require.EqualValues(t, 1, read.Load())
+		time.Sleep(time.Second)
 		require.Equal(t, "left over", a.heard.Next(t, nil).Text)
 		require.Empty(t, a.heard.All())
 		require.Empty(t, a.dark.All())
