@@ -104,6 +104,21 @@ func (s *Server) answer(ss *session, from addr, acc *account, e *confab.Element)
 	return nil
 }
 
+// componentRequest reads a request to a component. It is nil if this is none, or was
+// refused.
+func (s *Server) componentRequest(ss *session, from addr, e *confab.Element) *request {
+	r := &request{s: s, ss: ss, from: from, typ: e.Get("type"), e: e}
+	if e.Name.Local != "iq" || r.typ == "result" || r.typ == "error" {
+		return nil
+	}
+	if len(e.Children) != 1 || e.Get("id") == "" || r.typ != "get" && r.typ != "set" {
+		r.fail("modify", "bad-request", "")
+		return nil
+	}
+	r.payload = e.Children[0]
+	return r
+}
+
 func (r *request) reply(typ string, kids ...*confab.Element) *confab.Element {
 	e := confab.El(nsClient, "iq", kids...).Set("type", typ).Set("id", r.e.Get("id"))
 	if to := r.e.Get("to"); to != "" {

@@ -39,15 +39,10 @@ func proxyFeature(s *Server) {
 
 // stanza implements domain.
 func (p *proxy) stanza(s *Server, ss *session, from, to addr, e *confab.Element) {
-	q := &request{s: s, ss: ss, from: from, typ: e.Get("type"), e: e}
-	if e.Name.Local != "iq" || q.typ != "get" && q.typ != "set" {
+	q := s.componentRequest(ss, from, e)
+	if q == nil {
 		return
 	}
-	if len(e.Children) != 1 || e.Get("id") == "" {
-		q.fail("modify", "bad-request", "")
-		return
-	}
-	q.payload = e.Children[0]
 	switch {
 	case q.typ == "get" && q.payload.Is(nsPing, "ping"):
 		q.result(nil)

@@ -61,15 +61,10 @@ func uploadFeature(s *Server) {
 
 // stanza implements domain.
 func (u *uploads) stanza(s *Server, ss *session, from, to addr, e *confab.Element) {
-	q := &request{s: s, ss: ss, from: from, typ: e.Get("type"), e: e}
-	if e.Name.Local != "iq" || q.typ == "result" || q.typ == "error" {
+	q := s.componentRequest(ss, from, e)
+	if q == nil {
 		return
 	}
-	if len(e.Children) != 1 || e.Get("id") == "" || q.typ != "get" && q.typ != "set" {
-		q.fail("modify", "bad-request", "")
-		return
-	}
-	q.payload = e.Children[0]
 	switch {
 	case q.typ == "get" && q.payload.Is(nsPing, "ping"):
 		q.result(nil)
