@@ -23,12 +23,15 @@ const maxLists = 8 << 20
 func (r *Room) listsWanted() *confab.Element {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.info.Has(nsVersions) || !r.info.Has("muc_membersonly") {
+	if !r.keepsLists() {
 		r.lists = lists{}
 		return nil
 	}
 	return confab.El(nsVersions, "mav").Set("since", r.lists.version)
 }
+
+// keepsLists reports whether the room was asked to keep the user informed. The lock is held.
+func (r *Room) keepsLists() bool { return r.info.Has(nsVersions) && r.info.Has("muc_membersonly") }
 
 // apply takes what the room says of its lists: all, or a change that follows on what is
 // known. Anything else means that something was missed. Self is who an item without an
@@ -128,7 +131,7 @@ func (r *Room) listed(m *confab.Message, u *userX) {
 		r.lists = lists{}
 		return
 	}
-	if mav := u.el.Child(nsVersions, "mav"); mav != nil && r.info.Has(nsVersions) {
+	if mav := u.el.Child(nsVersions, "mav"); mav != nil && r.keepsLists() {
 		r.lists.apply(u.el, mav, jid.JID{})
 	}
 	if r.att != nil || r.status != Joined && r.status != Suspect || u.item == nil || u.jid.String() == "" || u.item.Get("affiliation") == "" {

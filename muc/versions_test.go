@@ -1,9 +1,6 @@
 package muc_test
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +11,7 @@ import (
 	"github.com/confab-im/confab/confabtest"
 	"github.com/confab-im/confab/internal/testbed"
 	"github.com/confab-im/confab/internal/testclient"
+	"github.com/confab-im/confab/internal/vectors"
 	"github.com/confab-im/confab/muc"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -179,22 +177,13 @@ func TestVersionsAfterLoss(t *testing.T) {
 // are names in the document.
 func mav(t *testing.T, n int) *confab.Element {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "..", "shared", "vectors", "xeps", "0463.json"))
-	if err != nil {
-		t.Skip("lacks: the examples of the XEPs")
-	}
-	var doc struct {
-		Examples []struct {
-			Example int
-			XML     string
-		}
-	}
-	require.NoError(t, json.Unmarshal(data, &doc))
-	for _, e := range doc.Examples {
-		if e.Example == n {
-			s := strings.Replace(e.XML, "<x xmlns=''", "<x xmlns='"+nsUser+"'", 1)
-			s = strings.Replace(s, "<mav xmlns=''", "<mav xmlns='"+nsVersions+"'", 1)
-			return mustRead(t, strings.Replace(s, " ", " xmlns='jabber:client' ", 1))
+	for _, e := range vectors.Examples(t, "0463") {
+		if e.Number == n {
+			e.XML = strings.Replace(e.XML, "<x xmlns=''", "<x xmlns='"+nsUser+"'", 1)
+			e.XML = strings.Replace(e.XML, "<mav xmlns=''", "<mav xmlns='"+nsVersions+"'", 1)
+			els, err := e.Elements()
+			require.NoError(t, err)
+			return els[0]
 		}
 	}
 	t.Fatal("no such example")
@@ -289,6 +278,14 @@ func TestListsBelieved(t *testing.T) {
 		p.inject(t, srv, step("v2", "v3", good))
 		assert.True(t, asked(), "what follows on something unknown: "+name)
 	}
+	// A room that was not asked to keep the user informed.
+	open := jid.MustParse("open@rooms.confab.test")
+	a.join(t, open, "alice", muc.Create(func(s *muc.Settings) { s.NonAnonymous = true }))
+	p.join(t, open, "bob")
+	p.inject(t, srv, step("", "v1", is("mallory@evil.test", "owner")).Set("from", open.String()))
+	got, err := p.rooms.Members(p.ctx, open)
+	require.NoError(t, err)
+	assert.NotContains(t, addresses(got), "mallory@evil.test")
 	// Told twice, in the presence of two clients of one account.
 	all()
 	twice := presence(heath+"/alice", "", x(item("moderator", "admin").Set("jid", a.bare().String())).Add(confab.El(nsVersions, "mav").Set("since", "v1").Set("until", "v2")))
