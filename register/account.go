@@ -28,6 +28,7 @@ func ChangePassword(ctx context.Context, s confab.Requester, password string) er
 
 // Delete deletes the account that is signed in, for good (XEP-0077 §3.2). The server ends
 // the session afterwards, or at once: that the link is lost before an answer is no error.
+// Run of a client.Client then ends with an error such as the stream's not-authorized.
 func Delete(ctx context.Context, s confab.Requester) error {
 	err := confab.Do(ctx, s, stanza.IQ{Type: stanza.SetIQ, To: s.LocalAddr().Domain()}, confab.El(NS, "query", confab.El(NS, "remove")), nil)
 	if errors.Is(err, confab.ErrLost) || errors.Is(err, confab.ErrClosed) {

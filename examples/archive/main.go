@@ -31,25 +31,27 @@ func main() {
 	file := flag.String("file", "archive.db", "where its history is kept")
 	words := flag.String("search", "", "words to look for, in what is kept")
 	flag.Parse()
-	account, err := jid.Parse(*address)
-	if err != nil {
-		log.Fatal(err)
-	}
-	db, err := store.Open(*file)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer db.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if *words != "" {
-		err = search(ctx, db, account, *words, os.Stdout)
-	} else {
-		err = download(ctx, client.Config{Address: *address, Password: os.Getenv("PASSWORD"), Store: db}, db, os.Stderr)
+	if err := run(ctx, *address, *file, *words); err != nil {
+		log.Fatal(err)
 	}
+}
+
+func run(ctx context.Context, address, file, words string) (err error) {
+	account, err := jid.Parse(address)
 	if err != nil {
-		log.Print(err)
+		return err
 	}
+	db, err := store.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if words != "" {
+		return search(ctx, db, account, words, os.Stdout)
+	}
+	return download(ctx, client.Config{Address: address, Password: os.Getenv("PASSWORD"), Store: db}, db, os.Stderr)
 }
 
 // everything is older than any message.
