@@ -89,10 +89,11 @@ func (r *room) send(to addr, from addr, e *confab.Element) {
 
 func (r *room) at(nick string) addr { a := r.addr; a.resource = nick; return a }
 
-// sweep removes clients whose session has ended without a word.
-func (r *room) sweep() {
+// sweep removes clients whose session has ended without a word; from is who has one to
+// say now, such as that it goes because its session has ended.
+func (r *room) sweep(from addr) {
 	for _, o := range r.all() {
-		o.clients = slices.DeleteFunc(o.clients, func(c *roomClient) bool { return c.ss != nil && c.ss.ended })
+		o.clients = slices.DeleteFunc(o.clients, func(c *roomClient) bool { return c.ss != nil && c.ss.ended && c.addr != from })
 		if len(o.clients) == 0 {
 			r.remove(o)
 		}

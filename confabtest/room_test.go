@@ -96,6 +96,15 @@ func TestRooms(t *testing.T) {
 		r.Next() // went
 	}
 
+	// Who signs off is seen to go.
+	x := signIn(t, srv, "nurse", "x")
+	x.enter("angelica", "<history maxstanzas='0'/>")
+	r.Next()
+	x.Send("</stream:stream>")
+	if e := r.Next(); e.Get("type") != "unavailable" || e.Get("from") != testRoom+"/angelica" {
+		t.Errorf("signed off: %s", e)
+	}
+
 	// Forgetting tells nobody; ejecting everybody.
 	room := srv.Room(testRoom)
 	if !room.Exists() || !room.Forget("juliet") || room.Forget("juliet") {

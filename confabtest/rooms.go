@@ -51,7 +51,7 @@ func (rs *rooms) sorted() []*room {
 func (rs *rooms) stanza(s *Server, ss *session, from, to addr, e *confab.Element) {
 	r := rs.rooms[to.local]
 	if r != nil {
-		r.sweep()
+		r.sweep(from)
 		r = rs.rooms[to.local]
 	}
 	switch e.Name.Local {
