@@ -15,12 +15,16 @@ SERVERS ?= embedded,prosody,ejabberd
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
+# examples/chat is a module of its own.
+CHAT_GOTEST = github.com/confab-im/confab/internal/ci/gotest
+
 .PHONY: all test check fuzz bench tour vuln
 all: check test
 
 test:
 	internal/ci/install.sh peers
 	CONFAB_SERVERS=$(SERVERS) $(GO) run ./internal/ci/gotest -race -count=1 -timeout=10m ./...
+	cd examples/chat && CONFAB_SERVERS=$(SERVERS) $(GO) run $(CHAT_GOTEST) -race -count=1 -timeout=10m ./...
 
 check:
 	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" internal/ci/check.sh
@@ -36,3 +40,4 @@ tour:
 
 vuln:
 	$(GOVULNCHECK) ./...
+	cd examples/chat && $(GOVULNCHECK) ./...

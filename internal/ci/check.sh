@@ -58,12 +58,19 @@ database() {
 	[ -z "$bad" ] || { echo "heavy dependencies of:"; echo "$bad"; return 1; }
 }
 
+# chat COMMAND...: in examples/chat, which is a module of its own.
+chat() { (cd examples/chat && "$@"); }
+
 has_go() { compgen -G "$1/*.go" >/dev/null; }
 
 check gofmt formatted
 check vet $GO vet ./...
 check staticcheck ${STATICCHECK:-staticcheck} ./...
 check "go.mod is tidy" $GO mod tidy -diff
+check "vet of examples/chat" chat $GO vet ./...
+check "staticcheck of examples/chat" chat ${STATICCHECK:-staticcheck} ./...
+check "go.mod of examples/chat is tidy" chat $GO mod tidy -diff
+check "windows, examples/chat" chat env GOOS=windows GOARCH=amd64 $GO build -o /dev/null .
 check windows env GOOS=windows GOARCH=amd64 $GO build ./...
 check darwin env GOOS=darwin GOARCH=arm64 $GO build ./...
 check js/wasm wasm
