@@ -217,6 +217,8 @@ func (o *Outbox) resume(ctx context.Context) {
 	defer o.busy.Unlock()
 	left, err := o.Unsent(ctx)
 	has := map[string]map[string]bool{} // what has arrived, by conversation
+	stuck := map[string]bool{}
+	var later []error
 	for i, u := range left {
 		id, to := u.Draft.ID, u.Draft.To.Bare().String()
 		o.mu.Lock()
@@ -235,6 +237,15 @@ func (o *Outbox) resume(ctx context.Context) {
 		}
 		if err == nil && has[to] == nil {
 			has[to], err = o.arrived(ctx, left[i:])
+			if se := (stanza.Error{}); errors.As(err, &se) {
+				// Its archive cannot answer now: what is for others goes out.
+				later, has[to], err = append(later, err), map[string]bool{}, nil
+				stuck[to] = true
+			}
+		}
+		if err == nil && stuck[to] {
+			o.forget(id)
+			continue
 		}
 		if err == nil && has[to][id] {
 			err = o.drop(ctx, id)
@@ -246,7 +257,7 @@ func (o *Outbox) resume(ctx context.Context) {
 			break // the next sign-in begins again
 		}
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, confab.ErrLost) {
+	if err = errors.Join(append(later, err)...); err != nil && ctx.Err() == nil && !errors.Is(err, confab.ErrLost) {
 		o.Emit(confab.HandlerError{Err: fmt.Errorf("store: sending what was left: %w", err)})
 	}
 }
@@ -276,8 +287,7 @@ func (o *Outbox) arrived(ctx context.Context, left []Unsent) (map[string]bool, e
 		q.With = first.To.Bare()
 	}
 	for r, err := range o.archives.Query(ctx, q) {
-		var se stanza.Error
-		if errors.As(err, &se) {
+		if refused(err) {
 			return has, nil // there is no archive
 		}
 		if err != nil {
@@ -297,6 +307,19 @@ func (o *Outbox) arrived(ctx context.Context, left []Unsent) (map[string]bool, e
 		}
 	}
 	return has, nil
+}
+
+// refused reports whether an archive says that it does not answer, now or later.
+func refused(err error) bool {
+	var se stanza.Error
+	if !errors.As(err, &se) || se.Type == stanza.Wait {
+		return false
+	}
+	switch se.Condition {
+	case stanza.InternalServerError, stanza.ResourceConstraint, stanza.RemoteServerTimeout, stanza.RemoteServerNotFound:
+		return false
+	}
+	return true
 }
 
 // Unsent returns what the server may not have yet, in order.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -183,11 +184,20 @@ func (h *History) page(ctx context.Context, c conn, v conversation, p Page) ([]c
 // maxTies bounds the messages that stand at one place.
 const maxTies = 1000
 
+// Bounds of the other messages with ids of those of a page that are looked at, and of
+// their XML: less than a Timeline holds, so that they displace nothing.
+const (
+	maxRivals = 300
+	maxRival  = 64 << 10
+)
+
 // load shows the messages that a query finds, with all that is about them. Rows tells
-// which row each text comes from.
+// which row each text comes from. Others with the same ids are looked at, too: what is
+// said about an id is about one of them.
 func (h *History) load(ctx context.Context, c conn, v conversation, query string, args ...any) (es []chat.Entry, rows map[*chat.Message]int64, err error) {
 	type stored struct {
 		n     int64
+		kind  kind
 		event any
 	}
 	rows = map[*chat.Message]int64{}
@@ -197,14 +207,13 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 			return nil, fmt.Errorf("store: %w", err)
 		}
 		return scan(rs, func(s *stored) error {
-			var k kind
 			var author, target, text, body, meta string
 			var self bool
-			if err := rs.Scan(&s.n, &k, &author, &self, &target, &text, &body, &meta); err != nil {
+			if err := rs.Scan(&s.n, &s.kind, &author, &self, &target, &text, &body, &meta); err != nil {
 				return err
 			}
 			var err error
-			s.event, err = h.event(v.chat, k, author, self, target, text, body, meta)
+			s.event, err = h.event(v.chat, s.kind, author, self, target, text, body, meta)
 			return err
 		})
 	}
@@ -214,6 +223,11 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 	}
 	events := slices.Clone(found)
 	known := map[string]bool{}
+	wanted, all := map[int64]bool{}, map[int64]bool{}
+	left := maxRivals
+	for _, s := range found {
+		wanted[s.n], all[s.n] = true, true
+	}
 	for more := found; len(more) > 0 && len(events) < maxEvents; {
 		var names []any
 		for _, s := range more {
@@ -221,7 +235,11 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 			if r.kind == reaction {
 				continue
 			}
-			for _, name := range r.names() {
+			of := r.names()
+			if r.kind == edit {
+				of = append(of, r.target)
+			}
+			for _, name := range of {
 				if !known[name] {
 					known[name] = true
 					names = append(names, name)
@@ -229,6 +247,14 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 			}
 		}
 		more = nil
+		add := func(list []stored) {
+			for _, s := range list {
+				if !all[s.n] {
+					all[s.n] = true
+					more = append(more, s)
+				}
+			}
+		}
 		for part := range slices.Chunk(names, 500) {
 			about, err := read("SELECT "+columns+" FROM messages WHERE c = ? AND kind <> ? AND target IN (?"+strings.Repeat(", ?", len(part)-1)+") ORDER BY n DESC LIMIT ?",
 				slices.Concat([]any{v.c, message}, part, []any{maxEvents})...)
@@ -236,10 +262,23 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 				return nil, nil, err
 			}
 			slices.Reverse(about)
-			more = append(more, about...)
+			add(about)
+			// First those that the archive calls so, then the oldest, as a Timeline has it.
+			in := "(?" + strings.Repeat(", ?", len(part)-1) + ")"
+			rivals, err := read("SELECT "+columns+" FROM messages WHERE kind IN (?, ?) AND n IN (SELECT n FROM names WHERE c = ? AND name IN "+in+") AND length(xml) <= ? ORDER BY server IN "+in+" DESC, ms, id LIMIT ?",
+				slices.Concat([]any{message, edit, v.c}, part, []any{maxRival}, part, []any{left + len(all)})...)
+			if err != nil {
+				return nil, nil, err
+			}
+			rivals = slices.DeleteFunc(rivals, func(s stored) bool { return all[s.n] })
+			rivals = rivals[:min(len(rivals), left)]
+			left -= len(rivals)
+			add(rivals)
 		}
 		events = append(events, more...)
 	}
+	// What is said about an id waits until all who have it are known.
+	slices.SortStableFunc(events, func(a, b stored) int { return cmp.Compare(min(a.kind, edit), min(b.kind, edit)) })
 	t := chat.NewTimeline(v.chat, max(len(events), 1))
 	t.SetShown(v.seen, v.user)
 	for _, s := range events {
@@ -248,7 +287,7 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 		}
 		t.Apply(s.event)
 	}
-	return t.Entries(), rows, nil
+	return slices.DeleteFunc(t.Entries(), func(e chat.Entry) bool { return !wanted[rows[e.Message]] }), rows, nil
 }
 
 // A Search says what to look for.

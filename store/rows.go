@@ -162,7 +162,11 @@ func (h *History) add(ctx context.Context, c conn, event any) error {
 		return nil // what cannot be written cannot have been read
 	}
 	if r.kind == retraction {
-		found, err := h.erase(ctx, c, v, &r)
+		author := r.author
+		if r.meta.Moderator != "" {
+			author = ""
+		}
+		found, err := h.erase(ctx, c, v, r.target, author)
 		if err != nil {
 			return err
 		}
@@ -217,7 +221,7 @@ func (h *History) add(ctx context.Context, c conn, event any) error {
 				return err
 			}
 		}
-		return h.settle(ctx, c, v, place{n, at, r.author, r.self}, names)
+		return h.settle(ctx, c, v, place{n: n, at: at, author: r.author, self: r.self}, names)
 	case edit:
 		of, err := h.named(ctx, c, v, r.target, r.author)
 		names = slices.DeleteFunc(names, func(name string) bool { return name == r.target }) // it has that one
@@ -267,6 +271,7 @@ type place struct {
 	at     chat.Place
 	author string
 	self   bool
+	gone   bool
 }
 
 // Bounds of corrections of corrections, of the ids that a message has by them, of the
@@ -284,9 +289,11 @@ const (
 func (h *History) named(ctx context.Context, c conn, v conversation, id, author string) (found []place, err error) {
 	type edited struct{ target, author string }
 	next := []edited{{id, author}}
+	own := 0 // of found, those that have the id themselves
+	var rest []place
 	for i := 0; i < len(next) && i < maxHops; i++ {
-		e := next[i]
-		rows, err := c.QueryContext(ctx, `SELECT m.n, m.ms, m.id, m.author, m.self, m.kind, m.target FROM (SELECT n FROM names WHERE c = ? AND name = ? ORDER BY n LIMIT ?) x
+		e, before, further := next[i], len(found), len(next)
+		rows, err := c.QueryContext(ctx, `SELECT m.n, m.ms, m.id, m.author, m.self, m.gone, m.kind, m.target FROM (SELECT n FROM names WHERE c = ? AND name = ? ORDER BY n LIMIT ?) x
 			JOIN messages m ON m.n = x.n WHERE m.kind IN (?, ?) ORDER BY m.server <> ?, m.ms, m.id`, v.c, e.target, maxSame, message, edit, e.target)
 		if err != nil {
 			return nil, fmt.Errorf("store: %w", err)
@@ -294,7 +301,7 @@ func (h *History) named(ctx context.Context, c conn, v conversation, id, author 
 		_, err = scan(rows, func(p *place) error {
 			var k kind
 			var target string
-			if err := rows.Scan(&p.n, &p.at.Milli, &p.at.ID, &p.author, &p.self, &k, &target); err != nil {
+			if err := rows.Scan(&p.n, &p.at.Milli, &p.at.ID, &p.author, &p.self, &p.gone, &k, &target); err != nil {
 				return err
 			}
 			switch {
@@ -311,30 +318,37 @@ func (h *History) named(ctx context.Context, c conn, v conversation, id, author 
 		if err != nil {
 			return nil, err
 		}
+		if i == 0 {
+			own = len(found)
+		} else if len(found) > before { // a correction is of the first that has the id
+			rest = append(rest, found[before+1:]...)
+			found, next = found[:before+1], next[:further]
+		}
 	}
-	return found, nil
+	slices.SortStableFunc(found[own:], func(a, b place) int { return a.at.Compare(b.at) })
+	return append(found, rest...), nil
 }
 
 // settle is for a message that has got names, of its own or of a correction: what came
 // before and is about one of them counts now.
 func (h *History) settle(ctx context.Context, c conn, v conversation, p place, names []string) error {
 	type about struct {
-		n            int64
-		kind         kind
-		author, meta string
-		self         bool
+		n                    int64
+		kind                 kind
+		author, target, meta string
+		self                 bool
 	}
 	for begin, hops := 0, 0; begin < len(names) && hops < maxHops; hops++ {
 		args := []any{v.c, retraction, displayed, edit, p.author}
 		for _, name := range names[begin:] {
 			args = append(args, name)
 		}
-		rows, err := c.QueryContext(ctx, "SELECT n, kind, author, self, meta FROM messages WHERE c = ? AND (kind IN (?, ?) OR kind = ? AND author = ?) AND target IN (?"+
+		rows, err := c.QueryContext(ctx, "SELECT n, kind, author, self, target, meta FROM messages WHERE c = ? AND (kind IN (?, ?) OR kind = ? AND author = ?) AND target IN (?"+
 			strings.Repeat(", ?", len(args)-6)+") LIMIT ?", append(args, maxAbout)...)
 		if err != nil {
 			return fmt.Errorf("store: %w", err)
 		}
-		all, err := scan(rows, func(a *about) error { return rows.Scan(&a.n, &a.kind, &a.author, &a.self, &a.meta) })
+		all, err := scan(rows, func(a *about) error { return rows.Scan(&a.n, &a.kind, &a.author, &a.self, &a.target, &a.meta) })
 		if err != nil {
 			return err
 		}
@@ -343,7 +357,7 @@ func (h *History) settle(ctx context.Context, c conn, v conversation, p place, n
 		for _, a := range all {
 			switch {
 			case a.kind == retraction && (a.author == p.author || moderated(a.meta)):
-				err = h.gone(ctx, c, p.n)
+				_, err = h.erase(ctx, c, v, a.target, by(a.author, a.meta))
 			case a.kind == displayed && a.self != p.self:
 				err = v.read(ctx, c, p.at, a.self)
 			case a.kind == edit:
@@ -378,6 +392,14 @@ func moderated(metaJSON string) bool {
 	return json.Unmarshal([]byte(metaJSON), &m) == nil && m.Moderator != ""
 }
 
+// by returns whose messages a retraction is about: "" stands for everybody's.
+func by(author, metaJSON string) string {
+	if moderated(metaJSON) {
+		return ""
+	}
+	return author
+}
+
 // tick keeps a receipt, or that something was displayed.
 func (h *History) tick(ctx context.Context, c conn, v conversation, r *row) error {
 	var one int
@@ -409,15 +431,19 @@ func (h *History) tick(ctx context.Context, c conn, v conversation, r *row) erro
 	return nil
 }
 
-// erase is for a retraction: what it takes back is counted and found no more.
-func (h *History) erase(ctx context.Context, c conn, v conversation, r *row) (found bool, err error) {
-	author := r.author
-	if r.meta.Moderator != "" {
-		author = ""
-	}
-	of, err := h.named(ctx, c, v, r.target, author)
-	for _, p := range of {
-		err = errors.Join(err, h.gone(ctx, c, p.n))
+// erase is for a retraction: what it takes back is counted and found no more. Of several
+// messages with one id that is the first.
+func (h *History) erase(ctx context.Context, c conn, v conversation, target, author string) (found bool, err error) {
+	of, err := h.named(ctx, c, v, target, author)
+	for i, p := range of {
+		switch {
+		case err != nil:
+			return false, err
+		case i == 0 && !p.gone:
+			err = h.gone(ctx, c, p.n)
+		case i > 0 && p.gone:
+			err = h.restore(ctx, c, v, p)
+		}
 	}
 	return len(of) > 0, err
 }
@@ -427,6 +453,40 @@ func (h *History) gone(ctx context.Context, c conn, n int64) error {
 		return err
 	}
 	return exec(ctx, c, "UPDATE messages SET gone = 1 WHERE n = ?", n)
+}
+
+// restore is for a message that was taken for one that was taken back, until an earlier
+// one with the same id came, unless it was taken back as well.
+func (h *History) restore(ctx context.Context, c conn, v conversation, p place) error {
+	var m string
+	if err := c.QueryRowContext(ctx, "SELECT meta FROM messages WHERE n = ?", p.n).Scan(&m); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	var own meta
+	if json.Unmarshal([]byte(m), &own) != nil || own.Tombstone {
+		return nil
+	}
+	type about struct{ author, target, meta string }
+	rows, err := c.QueryContext(ctx, `SELECT author, target, meta FROM messages WHERE c = ?1 AND kind = ?2 AND target IN (SELECT name FROM names WHERE n = ?3
+		UNION SELECT e.name FROM names x JOIN messages m ON m.c = ?1 AND m.target = x.name AND m.kind = ?4 AND m.author = ?5 JOIN names e ON e.n = m.n WHERE x.n = ?3) LIMIT ?6`,
+		v.c, retraction, p.n, edit, p.author, maxAbout)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	all, err := scan(rows, func(a *about) error { return rows.Scan(&a.author, &a.target, &a.meta) })
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		of, err := h.named(ctx, c, v, a.target, by(a.author, a.meta))
+		if err != nil || len(of) > 0 && of[0].n == p.n {
+			return err
+		}
+	}
+	if err := exec(ctx, c, "INSERT INTO texts (rowid, text) SELECT n, text FROM messages WHERE n = ? AND gone = 1 AND text <> ''", p.n); err != nil {
+		return err
+	}
+	return exec(ctx, c, "UPDATE messages SET gone = 0 WHERE n = ?", p.n)
 }
 
 // event makes an event of a row again.
