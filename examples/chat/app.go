@@ -37,6 +37,7 @@ type app struct {
 	marks    *bookmarks.Bookmarks
 	archives *mam.Archives
 	kept     *store.History
+	out      *store.Outbox
 	keys     *omemo.Manager
 	files    *upload.Client
 
@@ -87,9 +88,9 @@ func newApp(cfg client.Config, db *store.DB, s settings) (*app, error) {
 		return nil, err
 	}
 	a.archives = mam.New(c, mam.Config{Store: db, FirstAge: firstAge})
-	out := db.Outbox(c, a.archives) // what is not sent when the program ends is sent by the next run
-	a.chats = chat.New(out, chat.Config{Reveal: a.roster.Sees})
-	a.rooms = muc.New(out, muc.Config{Archives: a.archives})
+	a.out = db.Outbox(c, a.archives) // what is not sent when the program ends is sent by the next run
+	a.chats = chat.New(a.out, chat.Config{Reveal: a.roster.Sees})
+	a.rooms = muc.New(a.out, muc.Config{Archives: a.archives})
 	a.marks, err = bookmarks.New(c, bookmarks.Config{Store: db, Rooms: a.rooms})
 	if err != nil {
 		return nil, err
@@ -98,7 +99,7 @@ func newApp(cfg client.Config, db *store.DB, s settings) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.files = upload.New(out, upload.Config{
+	a.files = upload.New(a.out, upload.Config{
 		Transport: c.HTTPTransport(), AllowLoopback: s.local,
 		Sealed: func(j jid.JID) bool { return a.keys.Mode(j) != omemo.Off },
 	})
@@ -182,6 +183,9 @@ func (a *app) say(where jid.JID, format string, args ...any) {
 func (a *app) note(where jid.JID, text string) {
 	a.mu.Lock()
 	key := where.String()
+	if a.notes[key] == nil && len(a.notes) > 1000 {
+		key = "" // the program's own page
+	}
 	a.notes[key] = append(a.notes[key], note{time.Now(), text})
 	if n := a.notes[key]; len(n) > 100 {
 		a.notes[key] = n[len(n)-100:]

@@ -145,7 +145,10 @@ func (l line) format() (string, tcell.Style) {
 	if l.Kind == notice {
 		return at + " -- " + l.Text, tcell.StyleDefault.Dim(true)
 	}
-	text := fmt.Sprintf("%s #%d %s: %s", at, l.Number, l.Who, l.Text)
+	if l.Number > 0 {
+		at += fmt.Sprintf(" #%d", l.Number)
+	}
+	text := at + " " + l.Who + ": " + l.Text
 	if l.Tail != "" {
 		text += "  " + l.Tail
 	}

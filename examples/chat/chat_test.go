@@ -74,15 +74,49 @@ func TestReconnect(t *testing.T) {
 		romeo, juliet := sit(t, s), sit(t, s)
 		romeo.server = "xmpp://" + line.Addr
 		romeo, juliet = meet(romeo.start(), juliet.start())
+		room := "wall-" + romeo.address.Localpart() + "@" + s.Rooms
+		romeo.enter("/join %s", room)
+		romeo.see("(1 here")
+		juliet.enter("/join %s", room)
+		juliet.see("(2 here")
 		line.Refuse(true)
 		line.Cut()
 		romeo.see("[no link")
+		romeo.enter("With love's light wings")
+		romeo.see("you: With love's light wings  ...")
+		romeo.enter("/chat Juliet")
+		romeo.see(juliet.address.String() + " (")
+		juliet.enter("/chat %s", romeo.address)
+		juliet.see(romeo.address.String() + " (")
 		romeo.enter("Can I go forward")
 		romeo.see("Can I go forward  ...")
 		juliet.enter("O Romeo, Romeo")
 		line.Refuse(false)
 		romeo.see("[online]", "O Romeo, Romeo", "Can I go forward  read")
 		juliet.see("Can I go forward")
+		juliet.enter("/chat wall")
+		juliet.see(romeo.address.Localpart() + ": With love's light wings")
+	})
+}
+
+// TestUnsent ends the program before what was said could be sent: the next run sends it.
+func TestUnsent(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		line := s.Line(t)
+		romeo, juliet := sit(t, s), sit(t, s)
+		romeo.server = "xmpp://" + line.Addr
+		romeo, juliet = meet(romeo.start(), juliet.start())
+		line.Refuse(true)
+		line.Cut()
+		romeo.see("[no link")
+		romeo.enter("Parting is such sweet sorrow")
+		romeo.see("sweet sorrow  ...")
+		romeo.quit()
+		line.Refuse(false)
+		romeo.start()
+		juliet.see("Parting is such sweet sorrow")
+		romeo.enter("/chat Juliet")
+		romeo.see("sweet sorrow  read")
 	})
 }
 
@@ -202,6 +236,31 @@ func TestSecrets(t *testing.T) {
 		juliet.see("[OMEMO required]", "With love's light wings  [enc]", "They will see thee  (edited) [enc]")
 		romeo.enter("Good night")
 		juliet.see("Good night  [enc]")
+	})
+}
+
+// TestSecretRoom has two encrypt in a room.
+func TestSecretRoom(t *testing.T) {
+	testbed.Each(t, func(t *testing.T, s *testbed.Server) {
+		romeo, juliet := pair(t, s)
+		romeo.enter("/join cell-%s@%s", romeo.address.Localpart(), s.Rooms)
+		romeo.see("(1 here")
+		romeo.enter("/private")
+		romeo.see("Only members get in now.")
+		juliet.enter("/chat")
+		romeo.enter("/invite %s", juliet.address)
+		juliet.see("invites you into a room.", "/join cell-")
+		juliet.enter("/join cell-%s@%s", romeo.address.Localpart(), s.Rooms)
+		juliet.see("(2 here")
+		for _, p := range []*person{romeo, juliet} {
+			p.enter("/omemo on")
+			p.see("[OMEMO on]")
+		}
+		juliet.enter("Come, friar")
+		romeo.see("Come, friar  [enc]")
+		juliet.see("Come, friar  [enc]")
+		romeo.enter("/keys")
+		romeo.see("Keys: 2.", juliet.address.String()+" (blind)")
 	})
 }
 

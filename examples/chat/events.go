@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,6 +75,9 @@ func (a *app) typed(ch jid.JID, who string, on bool) {
 		return
 	}
 	if a.typing[key] == nil {
+		if len(a.typing) > 1000 { // strangers must not fill the memory
+			clear(a.typing)
+		}
 		a.typing[key] = map[string]bool{}
 	}
 	if len(a.typing[key]) < 100 {
@@ -111,7 +115,14 @@ func (a *app) tell(e any) {
 		a.roomState(e)
 	case muc.Subject:
 		a.say(e.Room.JID(), "Topic: %s", safeLine(e.Text, 300))
+	case roster.PresenceChanged:
+		if !e.New.Available {
+			a.typed(e.JID.Bare(), e.JID.Bare().String(), false)
+		}
 	case muc.Change:
+		if e.Kind != muc.Entered && e.Kind != muc.Changed {
+			a.typed(e.Room.JID(), cmp.Or(e.Before.Nick, e.Occupant.Nick), false)
+		}
 		if e.Kind >= muc.Kicked && e.Kind <= muc.Removed {
 			a.say(e.Room.JID(), "%s was thrown out (%v). %s", safeName(e.Occupant.Nick), e.Kind, safeLine(e.Reason, 200))
 		}
@@ -147,7 +158,10 @@ func (a *app) secret(e any) {
 		if where.Equal(a.self) {
 			where = e.Message.To.Bare()
 		}
-		a.say(where, "A message cannot be read: %s", e.Err.Error())
+		if _, ok := a.roster.Contact(where); !ok && a.rooms.Room(where) == nil {
+			where = jid.JID{} // where it is seen; strangers must not open chats by it
+		}
+		a.say(where, "A message of %s cannot be read: %s", e.Message.From, e.Err.Error())
 	case omemo.NewKey:
 		if !e.Device.Self {
 			a.say(e.Device.Addr, "%s has a new key, %s (%v). /keys shows all.", e.Device.Addr, e.Device.Key.Fingerprint(), e.Device.Trust)

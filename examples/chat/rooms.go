@@ -24,8 +24,12 @@ var roomCommands = []command{
 	{"invite", "ADDRESS", "invite somebody into this room", inRoom(func(_ *app, ctx context.Context, r *muc.Room, arg string) error {
 		return withAddress(arg, func(j jid.JID) error { return r.Invite(ctx, j, "") })
 	})},
-	{"private", "", "make this room one for its members only, which can be encrypted", inRoom(func(_ *app, ctx context.Context, r *muc.Room, _ string) error {
-		return r.Configure(ctx, muc.PrivateGroup(r.Info().Name))
+	{"private", "", "make this room one for its members only, which can be encrypted", inRoom(func(a *app, ctx context.Context, r *muc.Room, _ string) error {
+		err := r.Configure(ctx, muc.PrivateGroup(r.Info().Name))
+		if err == nil {
+			a.say(r.JID(), "Only members get in now. /invite makes somebody one.")
+		}
+		return err
 	})},
 	{"bookmark", "", "be in this room whenever you are online", inRoom(func(a *app, ctx context.Context, r *muc.Room, _ string) error {
 		b, _ := a.marks.Get(r.JID())

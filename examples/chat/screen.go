@@ -67,8 +67,8 @@ func (s *screen) update() {
 	s.due = false
 	s.mu.Unlock()
 	s.list.rows, s.title.text = v.Rows, v.Title
-	if title := v.Title; title != s.log.of {
-		s.log.of, s.log.back = title, 0
+	if of := v.Chat.String(); of != s.log.of {
+		s.log.of, s.log.back = of, 0
 	}
 	s.log.lines = v.Lines
 	s.foot.text = strings.TrimSpace("[" + v.Status + "] " + v.Typing)

@@ -19,6 +19,7 @@ import (
 
 // A view is all that the screen shows. Everything in it is safe to be shown.
 type view struct {
+	Chat                  jid.JID
 	Status, Title, Typing string
 	Rows                  []row
 	Lines                 []line
@@ -76,7 +77,7 @@ func (n *numbering) of(e chat.Entry) int {
 // view looks at everything.
 func (a *app) view(ctx context.Context) (view, error) {
 	a.mu.Lock()
-	v := view{Status: a.status}
+	v := view{Status: a.status, Chat: a.current}
 	current := a.current
 	a.mu.Unlock()
 	var es []chat.Entry
@@ -92,7 +93,9 @@ func (a *app) view(ctx context.Context) (view, error) {
 	}
 	v.Title = a.title(current)
 	v.Lines, v.Typing = a.lines(current, es)
-	return v, nil
+	waiting, err := a.waiting(ctx, current, es)
+	v.Lines = append(v.Lines, waiting...)
+	return v, err
 }
 
 // read says that the user has seen what is on the screen.
@@ -288,6 +291,35 @@ func (a *app) lines(ch jid.JID, es []chat.Entry) (lines []line, typing string) {
 		typing += safeName(who) + " is typing. "
 	}
 	return lines, safeLine(typing, 200)
+}
+
+// waiting are messages to a room that it has not sent back yet. Those of chats are in the
+// history at once.
+func (a *app) waiting(ctx context.Context, ch jid.JID, es []chat.Entry) (lines []line, err error) {
+	if a.rooms.Room(ch) == nil {
+		return nil, nil
+	}
+	all, err := a.out.Unsent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range all {
+		if !u.Draft.To.Bare().Equal(ch) || slices.ContainsFunc(es, func(e chat.Entry) bool { return e.Message.ID == u.Draft.ID }) {
+			continue
+		}
+		el, err := u.Draft.Element()
+		if err != nil {
+			continue
+		}
+		m, err := confab.ParseMessage(el, a.self)
+		if err != nil {
+			continue
+		}
+		if c := chat.Parse(m); c.Text != "" && c.Replaces == "" && c.Retracts == "" {
+			lines = append(lines, line{Kind: own, At: u.At, Who: "you", Text: safeText(c.Text), Tail: "..."})
+		}
+	}
+	return lines, nil
 }
 
 // author is what the one who said something is called.
