@@ -263,15 +263,19 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 			}
 			slices.Reverse(about)
 			add(about)
-			// First those that the archive calls so, then the oldest, as a Timeline has it.
-			in := "(?" + strings.Repeat(", ?", len(part)-1) + ")"
-			rivals, err := read("SELECT "+columns+" FROM messages WHERE kind IN (?, ?) AND n IN (SELECT n FROM names WHERE c = ? AND name IN "+in+") AND length(xml) <= ? ORDER BY server IN "+in+" DESC, ms, id LIMIT ?",
-				slices.Concat([]any{message, edit, v.c}, part, []any{maxRival}, part, []any{left + len(all)})...)
+			ids, err := h.others(ctx, c, v, part, all)
 			if err != nil {
 				return nil, nil, err
 			}
-			rivals = slices.DeleteFunc(rivals, func(s stored) bool { return all[s.n] })
-			rivals = rivals[:min(len(rivals), left)]
+			if len(ids) == 0 || left == 0 {
+				continue
+			}
+			// First those that the archive calls so, then the oldest, as a Timeline has it.
+			rivals, err := read("SELECT "+columns+" FROM messages WHERE kind IN (?, ?) AND n IN (?"+strings.Repeat(", ?", len(ids)-1)+") AND length(xml) <= ? ORDER BY server IN (?"+strings.Repeat(", ?", len(part)-1)+") DESC, ms, id LIMIT ?",
+				slices.Concat([]any{message, edit}, ids, []any{maxRival}, part, []any{left})...)
+			if err != nil {
+				return nil, nil, err
+			}
 			left -= len(rivals)
 			add(rivals)
 		}
@@ -288,6 +292,22 @@ func (h *History) load(ctx context.Context, c conn, v conversation, query string
 		t.Apply(s.event)
 	}
 	return slices.DeleteFunc(t.Entries(), func(e chat.Entry) bool { return !wanted[rows[e.Message]] }), rows, nil
+}
+
+// others returns who has one of these names beside those that are known.
+func (h *History) others(ctx context.Context, c conn, v conversation, names []any, known map[int64]bool) (ids []any, err error) {
+	rows, err := c.QueryContext(ctx, "SELECT DISTINCT n FROM names WHERE c = ? AND name IN (?"+strings.Repeat(", ?", len(names)-1)+") ORDER BY n LIMIT ?",
+		slices.Concat([]any{v.c}, names, []any{len(known) + maxEvents})...)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	all, err := scan(rows, func(n *int64) error { return rows.Scan(n) })
+	for _, n := range all {
+		if !known[n] {
+			ids = append(ids, n)
+		}
+	}
+	return ids, err
 }
 
 // A Search says what to look for.
