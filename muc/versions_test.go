@@ -282,6 +282,7 @@ func TestListsBelieved(t *testing.T) {
 	open := jid.MustParse("open@rooms.confab.test")
 	a.join(t, open, "alice", muc.Create(func(s *muc.Settings) { s.NonAnonymous = true }))
 	p.join(t, open, "bob")
+	p.states.Next(t, status(muc.Joined))
 	p.inject(t, srv, step("", "v1", is("mallory@evil.test", "owner")).Set("from", open.String()))
 	got, err := p.rooms.Members(p.ctx, open)
 	require.NoError(t, err)
