@@ -2,7 +2,9 @@
 // around it, and the report writer.
 //
 //	replayd run -client NAME -cmd ./run -w W1 -run 1 -out results.jsonl
+//	replayd omemo -client NAME -cmd ./run -run 1 -out results.jsonl
 //	replayd report results.jsonl > report.md
+//	replayd ratios|goals|plot results.jsonl
 //	replayd serve -addr 127.0.0.1:5222 -w W1   (by hand; add -tls for STARTTLS)
 package main
 
@@ -41,13 +43,13 @@ type workload struct {
 }
 
 var catalogue = []workload{
-	{name: "W1", title: "W1 100k 1:1 messages in", n: 100000},
-	{name: "W2", title: "W2 MAM 50k results, pages of 250", n: 50000},
+	{name: "W1", title: "W1 1:1 messages in", n: 100000},
+	{name: "W2", title: "W2 MAM results, pages of 250", n: 50000},
 	{name: "W3", title: "W3 MUC join: 5k presences + 10k messages", n: 15000},
 	{name: "W4a", title: "W4a ping, 1 in flight", n: 20000, inflight: 1},
 	{name: "W4b", title: "W4b ping, 64 in flight", n: 50000, inflight: 64},
-	{name: "W5", title: "W5 100k messages out", n: 100000},
-	{name: "W5sm", title: "W5sm 100k messages out, each 50 acknowledged (XEP-0198)", n: 100000},
+	{name: "W5", title: "W5 messages out", n: 100000},
+	{name: "W5sm", title: "W5sm messages out, each 50 acknowledged (XEP-0198)", n: 100000},
 	{name: "W6", title: "W6 idle clients in one process", n: 1000},
 	{name: "W6b", title: "W6b one idle client", n: 1},
 	{name: "W7p", title: "W7p connect, PLAIN", n: 200},
@@ -107,14 +109,28 @@ type result struct {
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: replayd run|report|serve")
+		log.Fatal("usage: replayd run|omemo|report|ratios|goals|plot|serve")
 	}
 	cmd, args := os.Args[1], os.Args[2:]
 	switch cmd {
 	case "run":
 		run(args)
+	case "omemo":
+		runOMEMO(args)
 	case "report":
 		report(args)
+	case "ratios":
+		var b strings.Builder
+		rs := readResults(args[0])
+		ratioTables(&b, rs)
+		behind(&b, rs)
+		fmt.Print(b.String())
+	case "goals":
+		var b strings.Builder
+		goalTable(&b, readResults(args[0]))
+		fmt.Print(b.String())
+	case "plot":
+		fmt.Print(plot(readResults(args[0])))
 	case "serve":
 		fs := flag.NewFlagSet("serve", flag.ExitOnError)
 		addr, name := fs.String("addr", "127.0.0.1:5222", ""), fs.String("w", "W1", "")
@@ -228,15 +244,7 @@ func run(args []string) {
 	w := load(*wname, *n)
 	r := measure(w, *cmdPath, *limit, *useTLS, *sasl2, *verbose)
 	r.Client, r.Work, r.Run, r.N, r.Time = *name, w.name, *nr, w.n, time.Now().UTC().Format(time.RFC3339)
-	b, _ := json.Marshal(r)
-	if *outf != "" {
-		f, err := os.OpenFile(*outf, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Fprintf(f, "%s\n", b)
-		f.Close()
-	}
+	appendResult(*outf, r)
 	if r.Turns > 0 && r.Reported != nil {
 		r.Reported["turns"], r.Reported["ms"] = strconv.Itoa(r.Turns), fmt.Sprint(r.Connect)
 	}

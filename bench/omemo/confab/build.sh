@@ -1,0 +1,2 @@
+#!/bin/sh
+cd "$(dirname "$0")" && go build -o client .
