@@ -20,6 +20,12 @@ type Position struct {
 	ID string
 }
 
+// ChatEvent returns what a Position comes to in a conversation: that the user has read up
+// to there. It is for [Event], and so for a [Timeline].
+func (p Position) ChatEvent() any {
+	return Displayed{Chat: p.Chat, From: p.By, Self: true, ID: p.ID}
+}
+
 // maxPositions bounds what Positions takes from the server.
 const maxPositions = 10_000
 

@@ -225,6 +225,35 @@ func TestAsTimeline(t *testing.T) {
 	}
 }
 
+// TestPosition: what another device has read counts as read, whichever comes first.
+func TestPosition(t *testing.T) {
+	ctx := t.Context()
+	events := []any{said(juliet, "1", 10, "one"), said(juliet, "2", 20, "two"), said(juliet, "3", 30, "three"), chat.Position{Chat: juliet, By: romeo, ID: "a2"}}
+	for first := range events {
+		h := open(t, filepath.Join(t.TempDir(), "x.db")).History(romeo)
+		timeline := chat.NewTimeline(juliet, 0)
+		for i := range events {
+			e := events[(first+i)%len(events)]
+			require.NoError(t, h.Add(ctx, e))
+			timeline.Apply(e)
+		}
+		list, err := h.Conversations(ctx, 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, list[0].Unread)
+		es, err := h.Entries(ctx, juliet, store.Page{})
+		require.NoError(t, err)
+		for _, es := range [][]chat.Entry{es, timeline.Entries()} {
+			require.Equal(t, []bool{true, true, false}, []bool{es[0].Displayed, es[1].Displayed, es[2].Displayed})
+		}
+	}
+	// One that is set to nothing, or to what is not there, changes nothing.
+	h := open(t, filepath.Join(t.TempDir(), "x.db")).History(romeo)
+	require.NoError(t, h.Add(ctx, events[0], chat.Position{Chat: juliet, By: romeo}, chat.Position{Chat: juliet, By: romeo, ID: "gone"}))
+	list, err := h.Conversations(ctx, 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, list[0].Unread)
+}
+
 func TestSearch(t *testing.T) {
 	ctx := context.Background()
 	db := open(t, filepath.Join(t.TempDir(), "x.db"))

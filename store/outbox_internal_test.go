@@ -55,3 +55,27 @@ func TestForgedRooms(t *testing.T) {
 	enters("garden@rooms.confab.test/me", stanza.UnavailablePresence)
 	require.Empty(t, o.in)
 }
+
+// TestRefused: an archive that cannot answer now is asked again; one that does not answer
+// at all is not waited for.
+func TestRefused(t *testing.T) {
+	for want, list := range map[bool][]error{
+		true: {
+			stanza.Error{Type: stanza.Cancel, Condition: stanza.FeatureNotImplemented},
+			stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable},
+			fmt.Errorf("asked: %w", stanza.Error{Type: stanza.Auth, Condition: stanza.Forbidden}),
+		},
+		false: {
+			nil,
+			confab.ErrLost,
+			stanza.Error{Type: stanza.Wait, Condition: stanza.ServiceUnavailable},
+			stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError},
+			stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerTimeout},
+			stanza.Error{Type: stanza.Cancel, Condition: stanza.ResourceConstraint},
+		},
+	} {
+		for _, err := range list {
+			require.Equal(t, want, refused(err), "%v", err)
+		}
+	}
+}
