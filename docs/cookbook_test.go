@@ -1,4 +1,3 @@
-// Package docs_test has the snippets of the documents beside it, so that they compile.
 package docs_test
 
 import (
